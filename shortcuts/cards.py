@@ -1,0 +1,88 @@
+"""Provenance: what an artifact was made from, so that it is never used in the wrong company."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shortcuts import __version__, artifacts
+from shortcuts.errors import InputError
+
+if TYPE_CHECKING:
+    from shortcuts.models import LanguageModel
+
+FILE = "card.json"
+
+
+def versions() -> dict[str, str]:
+    """The libraries the numbers depend on."""
+    names = ("numpy", "tokenizers", "torch", "transformers")
+    return {"linear-shortcuts": __version__, **{name: importlib.metadata.version(name) for name in names}}
+
+
+def states_card(
+    model: LanguageModel,
+    tokens_card: Mapping[str, Any],
+    tokens_sha256: str,
+    corpus: str,
+    split: str,
+    sentences: int,
+) -> dict[str, Any]:
+    """The card of the hidden states of one split; tokens brought from elsewhere may have an empty card."""
+    from shortcuts.models import CONVENTION
+
+    return {
+        "model": dict(model.identity),
+        "layers": model.layers,
+        "width": model.width,
+        "tokenizer": tokens_card.get("tokenizer"),
+        "corpus": {"name": corpus, "sentences_sha256": tokens_card.get("sentences_sha256")},
+        "split": split,
+        "sentences": sentences,
+        "tokens_sha256": tokens_sha256,
+        "seed": tokens_card.get("seed"),
+        "dtype": "float32",
+        "convention": CONVENTION,
+        "versions": versions(),
+    }
+
+
+def maps_card(states_card: Mapping[str, Any], ranks: Mapping[str, Any]) -> dict[str, Any]:
+    """The card of maps fitted on hidden states; ranks: of the source of each map or group of maps."""
+    return {**{key: value for key, value in states_card.items() if key != "files"}, "ranks": dict(ranks)}
+
+
+def read_card(folder: str | Path, *, made_by: str | None = None) -> dict[str, Any]:
+    """The card of a folder of artifacts."""
+    return artifacts.load_json(Path(folder) / FILE, made_by=made_by)
+
+
+def check_model(card: Mapping[str, Any], model: LanguageModel, what: str | Path) -> None:
+    """Raise `InputError`, naming both sides, if an artifact was made with another model or convention."""
+    from shortcuts.models import CONVENTION
+
+    made_with, given = card["model"], dict(model.identity)
+    if made_with["weights_sha256"] != given["weights_sha256"]:
+        raise InputError(
+            f"{what} was made with {_describe(made_with)}, but the model in use is {_describe(given)}; "
+            "rerun stages 03 to 06 for this model"
+        )
+    if card["convention"] != CONVENTION:
+        raise InputError(f"{what} follows the convention {card['convention']!r}, not {CONVENTION!r}; make it anew")
+
+
+def check_states(card: Mapping[str, Any], states_card: Mapping[str, Any], what: str | Path) -> None:
+    """Raise `InputError` if maps and hidden states come from different models, corpora or seeds."""
+    for key in ("model", "corpus", "seed", "convention"):
+        if card[key] != states_card[key]:
+            raise InputError(
+                f"{what} was made with {key} {card[key]}, but the hidden states with {states_card[key]}; "
+                "rerun stages 03 to 06 together"
+            )
+
+
+def _describe(identity: Mapping[str, Any]) -> str:
+    revision = f" at {identity['revision']}" if identity["revision"] else ""
+    return f"{identity['id']}{revision} (weights {identity['weights_sha256'][:12]}…)"

@@ -1,0 +1,61 @@
+"""What an exit costs in floating-point operations, counted honestly: a check is a read-out, and a read-out is dear.
+
+One multiply-add is two operations. Only matrix products are counted; norms, softmax and activations are left out, as
+is usual. `tests/test_cost.py` compares the count with torch's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from shortcuts.models import LanguageModel
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Operations per sample: a block depends on the sample's length, the rest does not.
+
+    block: (n,) one block. For a causal model the sampled token alone, its past being cached; for a masked model the
+        whole sentence, because every position feeds every other.
+    head: one read-out at one position. jump: one product with a layer map.
+    """
+
+    block: Tensor
+    head: float
+    jump: float
+
+    def exits(self, exit_layers: Tensor, layers: int, mapping: str, *, checks: bool) -> Tensor:
+        """Operations (n,) of leaving at the given layers (n,), 1..L (0: the embeddings are read out).
+
+        checks: whether confidence was read out at every layer from 1 to the exit (early exit) or only there (fixed).
+        The read-out of the exit itself is its prediction and is not paid twice; at layer L no map is applied.
+        """
+        read_outs = exit_layers if checks else torch.ones_like(exit_layers)
+        jumps = exit_layers.clamp(max=layers - 1) if checks else (exit_layers < layers).long()
+        jump = self.jump if mapping == "mat" else 0.0
+        return exit_layers * self.block + read_outs * self.head + jumps * jump
+
+    def full(self, layers: int) -> Tensor:
+        """Operations (n,) of the full model: all blocks and one read-out."""
+        return layers * self.block + self.head
+
+
+def count(model: LanguageModel, lengths: Tensor, positions: Tensor) -> Cost:
+    """The cost of one model on n samples of `lengths` (n,) tokens, read at `positions` (n,)."""
+    per_token = 2.0 * _weights(model.blocks[0])
+    d = float(model.width)
+    if model.family.causal:
+        # scores with, and a weighted sum of, the t + 1 tokens seen so far
+        block = per_token + 4 * d * (positions.double() + 1)
+    else:
+        n = lengths.double()
+        block = n * (per_token + 4 * d * n)
+    return Cost(block, 2.0 * _weights(model.network.get_submodule(model.family.head)), 2 * d * d)
+
+
+def _weights(module: torch.nn.Module) -> int:
+    """Entries of all weight matrices of a module: each takes part in one multiply-add per token."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.ndim == 2)

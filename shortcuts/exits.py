@@ -1,0 +1,147 @@
+"""Fixed exits: what the prediction head says at every layer, under five mappings.
+
+Five mappings say what goes to the prediction head at exit layer l (0..L); at l = L all are the full model itself:
+
+    id            h_l as it is, the "logit lens"
+    mat           A_{L,l} h_l
+    mat_attn      blocks l+1..L with attention replaced by its linear stand-in
+    mat_ffn       the same with the feed-forward network replaced
+    mat_ln1_ln2   the same with both layer norms of every block replaced
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from shortcuts.hidden import SequenceRecorder, batches
+from shortcuts.maps import LayerMaps, SubmoduleMaps
+from shortcuts.models import PARTS, LanguageModel
+from shortcuts.scores import kl_divergence
+from shortcuts.tokens import Tokens
+
+TOP = 10  # tokens kept of every read-out; Precision@k needs k up to 10
+
+
+@dataclass(frozen=True)
+class Readout:
+    """What a prediction head said about n samples, and how the full model judges it.
+
+    top_ids: (n, 10) int64, best first. top_probabilities: (n, 2), of the two best.
+    surprisal: (n,) -ln p_full(the read-out's best token), in nats. kl: (n,) KL(p_full || p_readout), in nats.
+    """
+
+    top_ids: Tensor
+    top_probabilities: Tensor
+    surprisal: Tensor
+    kl: Tensor
+
+    @classmethod
+    def join(cls, parts: Sequence[Mapping[str, Tensor]]) -> Readout:
+        """One read-out from those of consecutive samples, given as mappings of the fields."""
+        return cls(**{field.name: torch.cat([part[field.name] for part in parts]) for field in fields(cls)})
+
+
+def read_out(logits: Tensor, full_log_probabilities: Tensor) -> Readout:
+    """Reduce logits (n, V) to what is kept of them; full_log_probabilities (n, V) are the full model's."""
+    log_probabilities = F.log_softmax(logits.float(), dim=-1)
+    top = log_probabilities.topk(TOP, dim=-1)
+    return Readout(
+        top.indices.cpu(),
+        top.values[:, :2].exp().cpu(),
+        # log-softmax, so that the surprisal of a token the full model all but excludes stays finite
+        -full_log_probabilities.gather(1, top.indices[:, :1])[:, 0].cpu(),
+        # a distance cannot be negative; rounding can make it so
+        kl_divergence(full_log_probabilities, log_probabilities).clamp(min=0).cpu(),
+    )
+
+
+@torch.inference_mode()
+def score_exits(model: LanguageModel, states: Tensor, guesses: Mapping[str, Tensor]) -> dict[tuple[str, int], Readout]:
+    """The read-outs of all mappings at all exit layers, by (mapping, layer).
+
+    states: (L + 1, n, d), the genuine hidden states.
+    guesses: mapping -> (L, n, d), what each mapping offers in place of h_L at exit layers 0..L-1.
+    """
+    states = states.to(model.device)
+    logits = model.decode(states[-1]).float()
+    full = F.log_softmax(logits, dim=-1)
+    whole = read_out(logits, full)
+    scores = {}
+    for mapping, guess in guesses.items():
+        for layer in range(model.layers):
+            scores[mapping, layer] = read_out(model.decode(guess[layer].to(model.device)), full)
+        scores[mapping, model.layers] = whole
+    return scores
+
+
+def layer_guesses(states: Tensor, maps: LayerMaps) -> dict[str, Tensor]:
+    """What `id` and `mat` offer in place of h_L: (L, n, d) each, from states (L + 1, n, d)."""
+    last = len(states) - 1
+    mat = [maps.jump(states[layer], layer, last) for layer in range(last)]
+    return {"id": states[:-1], "mat": torch.stack(mat)}
+
+
+@torch.inference_mode()
+def part_guesses(model: LanguageModel, tokens: Tokens, maps: SubmoduleMaps, tokens_per_batch: int) -> dict[str, Tensor]:
+    """What the three sub-module mappings offer in place of h_L: (L, n, d) each.
+
+    Blocks 1..l are the genuine ones; in blocks l+1..L the stand-in takes the part's place at every position.
+    """
+    stand_ins = {mapping: maps.stand_ins(model, part) for mapping, part in PARTS.items()}
+    guesses = {mapping: torch.empty(model.layers, len(tokens), model.width) for mapping in PARTS}
+    for batch in batches(tokens, model, tokens_per_batch):
+        recorder = SequenceRecorder()
+        with model.watch(recorder):
+            model.encode(batch.ids, batch.mask)
+        for mapping, part in PARTS.items():
+            for layer in range(model.layers):
+                # Once attention is a matrix no position sees another, so the sampled one is enough.
+                alone = part == "attention"
+                start = batch.at_positions(recorder.states[layer]) if alone else recorder.states[layer]
+                end = _run_blocks(model, start, layer, recorder, stand_ins[mapping])
+                guesses[mapping][layer, batch.rows] = (end if alone else batch.at_positions(end)).cpu()
+    return guesses
+
+
+def _run_blocks(
+    model: LanguageModel,
+    states: Tensor,
+    layer: int,
+    recorder: SequenceRecorder,
+    stand_ins: Sequence[Mapping[int, Tensor]],
+) -> Tensor:
+    for block in range(layer, model.layers):
+        attend = model.attention(block, recorder.calls[block])
+        states = model.sites(block, states, attend, stand_ins[block])[-1]
+    return states
+
+
+# --- records -------------------------------------------------------------------------------------------------
+
+
+def chunk_file(number: int) -> str:
+    return f"{number:05d}.pickle"
+
+
+def chunk_files(readouts: Mapping[tuple[str, int], Readout], number: int) -> dict[str, object]:
+    """The file (name -> value) of one chunk of samples."""
+    return {chunk_file(number): {key: vars(readout) for key, readout in readouts.items()}}
+
+
+def join_chunks(chunks: Sequence[Mapping[tuple[str, int], Mapping[str, Tensor]]]) -> list[dict[str, object]]:
+    """One record per mapping and layer, with the fields of `Readout` over all samples."""
+    return [
+        {
+            "type": "jump",
+            "mapping": mapping,
+            "layer": layer,
+            "mean_layers": float(layer),
+            **vars(Readout.join([chunk[mapping, layer] for chunk in chunks])),
+        }
+        for mapping, layer in chunks[0]
+    ]

@@ -1,0 +1,67 @@
+"""The study's maps from recorded hidden states: which sources, which targets, in how many passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from shortcuts.hidden import Shard
+from shortcuts.models import LanguageModel
+from shortcuts.regression import Moments
+
+
+def layer_targets(source: int, layers: int, targets: str) -> range:
+    """The layers that `source` is mapped to: all later ones, or only the last (layers = L)."""
+    return range(source + 1, layers + 1) if targets == "all" else range(layers, layers + 1)
+
+
+def layer_moments(
+    sources: Sequence[int], shards: Iterable[Shard], layers: int, targets: str, device: torch.device
+) -> dict[int, Moments]:
+    """The moments of some source layers against their target layers, in one pass over the shards."""
+    wanted = {source: layer_targets(source, layers, targets) for source in sources}
+    moments: dict[int, Moments] = {}
+    for shard in shards:
+        states = shard.hidden_states.to(device).double()
+        for source, to in wanted.items():
+            if source not in moments:
+                moments[source] = Moments(states.shape[-1], len(to), device=device)
+            moments[source].update(states[source], states[to.start :])
+    return moments
+
+
+@torch.inference_mode()
+def submodule_moments(model: LanguageModel, blocks: Sequence[int], shards: Iterable[Shard]) -> dict[int, list[Moments]]:
+    """For each block, the moments of its six sub-steps, site a against site a + 1, in one pass over the shards."""
+    moments = {block: [Moments(model.width, 1, device=model.device) for _ in model.family.steps] for block in blocks}
+    for shard in shards:
+        for block in blocks:
+            recorded = shard.attention_outputs[block].to(model.device)
+            sites = model.sites(block, shard.hidden_states[block].to(model.device), _constant(recorded))
+            for step, (site, after) in enumerate(pairwise(sites)):
+                moments[block][step].update(site, after[None])
+    return moments
+
+
+def _constant(value: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda states: value
+
+
+def passes(matrices: Mapping[int, int], width: int, budget_gib: float) -> list[list[int]]:
+    """Group units of work so that the float64 matrices (width, width) of a group stay within a memory budget.
+
+    matrices: unit -> how many matrices it needs. A group holds at least one unit, whatever the budget.
+    """
+    groups: list[list[int]] = []
+    room = 0.0
+    for unit, number in matrices.items():
+        need = 8.0 * width * width * number
+        if not groups or need > room:
+            groups.append([])
+            room = budget_gib * 2**30
+        groups[-1].append(unit)
+        room -= need
+    return groups

@@ -1,0 +1,141 @@
+"""Fitted matrices as files anyone can open, and as an object that jumps between layers.
+
+maps = LayerMaps.load("linreg/tiny-gpt2/docstrings/layers")
+guess = maps.jump(h, 2, 6)        # h (..., d) of layer 2, read in the space of layer 6
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from shortcuts import artifacts, cards
+from shortcuts.errors import InputError
+from shortcuts.models import LanguageModel, stand_in_steps
+
+Pair = tuple[int, int]
+
+
+def layer_file(source: int, target: int) -> str:
+    """The file of A_{target,source}: the name is source_target, as the study's authors have it."""
+    return f"{source}_{target}.pickle"
+
+
+def submodule_file(block: int, step: int) -> str:
+    """The file of the stand-in of sub-step `step` (site step -> step + 1) of a block, both counted from 0."""
+    return f"p{block}_{step}_{step + 1}.pickle"
+
+
+def layer_files(source: int, targets: range, matrices: Tensor) -> dict[str, Tensor]:
+    """The files (name -> float32 matrix) of one source layer, from matrices (targets, d, d)."""
+    return {layer_file(source, j): matrix.float().cpu() for j, matrix in zip(targets, matrices, strict=True)}
+
+
+def submodule_files(block: int, matrices: list[Tensor]) -> dict[str, Tensor]:
+    """The files (name -> float32 matrix) of one block, from the matrices of its sub-steps in order."""
+    return {submodule_file(block, step): matrix.float().cpu() for step, matrix in enumerate(matrices)}
+
+
+def describe_ranks(ranks: Mapping[str, int], width: int) -> str:
+    """The ranks of the sources as a clause of a closing line."""
+    low = {name: rank for name, rank in ranks.items() if rank < width}
+    if not low:
+        return "all sources of full rank"
+    shown = ", ".join(f"{name}: {rank}" for name, rank in list(low.items())[:5])
+    more = f" and {len(low) - 5} more" if len(low) > 5 else ""
+    return f"warning: rank below {width} at {shown}{more}, smallest solution taken"
+
+
+class _Maps(Mapping[Pair, Tensor]):
+    """Matrices (d, d) in one folder, each loaded and checked when first used."""
+
+    pattern: re.Pattern[str]
+    made_by: str
+
+    def __init__(self, folder: Path, card: dict[str, Any] | None) -> None:
+        self.folder = folder
+        self.card = card  # None for matrices that came without one, such as the study's own
+        self._files = {
+            (int(match[1]), int(match[2])): path.name
+            for path in sorted(folder.glob("*.pickle"))
+            if (match := self.pattern.fullmatch(path.name))
+        }
+        self._loaded: dict[Pair, Tensor] = {}
+        self._shape: torch.Size | None = None
+
+    @classmethod
+    def load(cls, folder: str | Path, model: LanguageModel | None = None) -> Any:
+        """Open a folder of matrices.
+
+        model: if given, the maps must have been fitted on its hidden states; without a card, of its width.
+
+        Raises `InputError` for a folder without matrices and for maps of another model.
+        """
+        folder = Path(folder)
+        has_card = (folder / cards.FILE).exists()
+        maps = cls(folder, cards.read_card(folder) if has_card else None)
+        if not maps._files:
+            raise InputError(f"{folder} holds no matrices; run {cls.made_by} first")
+        if model is not None:
+            if maps.card is not None:
+                cards.check_model(maps.card, model, folder)
+            maps._shape = torch.Size((model.width, model.width))
+        return maps
+
+    def __getitem__(self, key: Pair) -> Tensor:
+        if key not in self._loaded:
+            if key not in self._files:
+                raise KeyError(f"{self.folder} has no matrix for {key}; it has {len(self._files)} others")
+            self._loaded[key] = self._read(self._files[key])
+        return self._loaded[key]
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(sorted(self._files))
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def _read(self, name: str) -> Tensor:
+        path = self.folder / name
+        matrix = artifacts.load(path, sha256=self.card["files"].get(name) if self.card else None)
+        if not isinstance(matrix, Tensor):
+            raise InputError(f"{path} holds a {type(matrix).__name__}, not one tensor")
+        shape = self._shape or torch.Size((matrix.shape[-1:].numel(),) * 2)
+        if matrix.shape != shape:
+            raise InputError(f"{path} has shape {tuple(matrix.shape)}, expected {tuple(shape)}: one square matrix")
+        if not torch.isfinite(matrix).all():
+            raise InputError(f"{path} has entries that are not finite; fit it anew with {self.made_by}")
+        self._shape = matrix.shape
+        return matrix.float()
+
+
+class LayerMaps(_Maps):
+    """A_{j,i} by (i, j): the matrix that turns a state of layer i into a guess at layer j."""
+
+    pattern = re.compile(r"(\d+)_(\d+)\.pickle")
+    made_by = "stages/05_fit_layer_maps.py"
+
+    def jump(self, states: Tensor, source: int, target: int) -> Tensor:
+        """Carry states (..., d) of layer `source` to layer `target`; a jump nowhere is the identity."""
+        if source == target:
+            return states
+        return states @ self[source, target].to(states).T
+
+
+class SubmoduleMaps(_Maps):
+    """The stand-in of a sub-step by (block, a): the matrix from site a to site a + 1 of a block."""
+
+    pattern = re.compile(r"p(\d+)_(\d+)_\d+\.pickle")
+    made_by = "stages/06_fit_submodule_maps.py"
+
+    def stand_ins(self, model: LanguageModel, part: str) -> list[dict[int, Tensor]]:
+        """For every block, sub-step -> matrix, for the sub-steps `part` names; see `models.PARTS`."""
+        return [
+            {step: self[block, step].to(model.device) for step in stand_in_steps(model.family, part)}
+            for block in range(model.layers)
+        ]

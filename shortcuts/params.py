@@ -1,0 +1,313 @@
+"""`params.yaml` as typed, validated values: a wrong setting ends in one line that names key, value and mend."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from shortcuts.errors import InputError
+
+
+def _at_least(minimum: float, **kwargs: Any) -> Any:
+    return field(metadata={"min": minimum}, **kwargs)
+
+
+def _between(minimum: float, maximum: float, **kwargs: Any) -> Any:
+    return field(metadata={"min": minimum, "max": maximum}, **kwargs)
+
+
+# --- corpora -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """What every source of sentences has in common."""
+
+    splitter: Literal["auto", "sentencizer", "en_core_web_sm"] = "auto"
+    sentences_per_article: int | None = _at_least(1, default=None)  # None: all of them
+    paragraph_final: bool = False  # the paper's rule: only sentences that end a paragraph
+    min_characters: int = _at_least(1, default=1)
+    max_characters: int = _at_least(1, default=2000)
+
+    def __post_init__(self) -> None:
+        if self.min_characters > self.max_characters:
+            raise InputError(
+                f"min_characters is {self.min_characters} but max_characters is {self.max_characters}; "
+                "the smaller comes first"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocstringsCorpus(Corpus):
+    """English prose of CPython's own documentation strings: on every machine, no network."""
+
+    source: Literal["docstrings"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WikipediaCorpus(Corpus):
+    """Articles streamed from the Hugging Face hub, or from a local folder in the same layout."""
+
+    source: Literal["wikipedia"]
+    dataset: str
+    config: str | None
+    revision: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileCorpus(Corpus):
+    """The user's own text: `.txt`, `.jsonl` or `.parquet`."""
+
+    source: Literal["file"]
+    path: str
+    unit: Literal["articles", "sentences"]
+    text_field: str = "text"  # of a .jsonl object or a .parquet column
+
+
+# --- the rest ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sentences:
+    train: int = _at_least(1)
+    validation: int = _at_least(2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A registry entry: where a checkpoint is."""
+
+    path: str  # hub id or local folder
+    revision: str | None  # commit of the hub repository; None for a local folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokenize:
+    max_tokens: int | None = _at_least(3)  # None: the model's own limit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extract:
+    tokens_per_batch: int = _at_least(1)
+    sentences_per_shard: int = _at_least(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    targets: Literal["all", "last"]
+    memory_gib: float = _between(0.1, 10_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exits:
+    sentences_per_chunk: int = _at_least(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bootstrap:
+    resamples: int = _at_least(1)
+    confidence: float = _between(0.5, 0.9999)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyExit:
+    lambdas: tuple[float, ...]
+    id_lambdas: tuple[float, ...]
+    precision: float = _between(0.01, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How stage 02 trains one of the shipped models."""
+
+    kind: Literal["gpt2", "bert"]
+    layers: int = _at_least(1)
+    width: int = _at_least(8)
+    heads: int = _at_least(1)
+    context: int = _at_least(8)
+    vocabulary: int = _at_least(300)
+    masked: float | None = _between(0.01, 0.99)  # share of masked tokens; None for a causal model
+    steps: int = _at_least(1)
+    batch: int = _at_least(1)  # rows of `context` tokens
+    learning_rate: float = _between(1e-8, 1)
+    warmup_steps: int = _at_least(0)
+    weight_decay: float = _between(0, 1)
+    steps_per_checkpoint: int = _at_least(1)
+    seed: int = _at_least(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """The whole of `params.yaml`."""
+
+    models: tuple[str, ...]
+    corpus: str
+    seed: int = _between(0, 2**63)
+    sentences: Sentences
+    tokenize: Tokenize
+    extract: Extract
+    fit: Fit
+    exits: Exits
+    early_exit: EarlyExit
+    bootstrap: Bootstrap
+    corpora: dict[str, DocstringsCorpus | WikipediaCorpus | FileCorpus]
+    registry: dict[str, Model]
+    training: dict[str, Training]
+
+    def __post_init__(self) -> None:
+        if not self.models:
+            raise InputError("models is empty; list at least one key of registry")
+        for name in self.models:
+            _known("models", name, self.registry, "registry")
+        if len(set(self.models)) < len(self.models):
+            raise InputError(f"models is {list(self.models)}; list each model once")
+        _known("corpus", self.corpus, self.corpora, "corpora")
+
+    def model(self, name: str) -> Model:
+        """The registry entry called `name`; `InputError` with the nearest name if there is none."""
+        _known("--model", name, self.registry, "registry")
+        return self.registry[name]
+
+    @property
+    def chosen_corpus(self) -> DocstringsCorpus | WikipediaCorpus | FileCorpus:
+        return self.corpora[self.corpus]
+
+
+def read_params(path: str | Path = "params.yaml") -> Params:
+    """Read and check `params.yaml`; every problem is an `InputError` of one line."""
+    import yaml
+
+    path = Path(path)
+    try:
+        # DVC reads YAML 1.2 and PyYAML 1.1; the two agree on what this file uses (write 0.001, not 1e-3).
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; run from the folder that holds it, or give --params") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is not valid YAML: {reason}") from error
+    try:
+        return build(Params, raw, "")
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+# --- checking ----------------------------------------------------------------------------------------------
+
+
+def build(kind: Any, value: Any, key: str) -> Any:
+    """Turn plain YAML data into `kind`: a dataclass, tuple, dict, union, literal or scalar type.
+
+    Raises `InputError` that names the dotted key, the value, and what is allowed.
+    """
+    origin = typing.get_origin(kind)
+    arguments = typing.get_args(kind)
+    if is_dataclass(kind):
+        return _build_dataclass(kind, value, key)
+    if origin in (typing.Union, types.UnionType):
+        return _build_union(arguments, value, key)
+    if origin is Literal:
+        if value not in arguments or isinstance(value, bool):
+            raise _wrong(key, value, f"one of {', '.join(map(str, arguments))}", suggest=(value, arguments))
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise _wrong(key, value, "a list")
+        return tuple(build(arguments[0], item, f"{key}[{index}]") for index, item in enumerate(value))
+    if origin is dict:
+        return {name: build(arguments[1], item, f"{key}.{name}") for name, item in _mapping(value, key).items()}
+    return _build_scalar(kind, value, key)
+
+
+def _build_dataclass(kind: Any, value: Any, key: str) -> Any:
+    value = _mapping(value, key)
+    known = {item.name: item for item in fields(kind)}
+    for name in value:
+        if name not in known:
+            raise InputError(f"unknown key {_dotted(key, name)}{_did_you_mean(name, known)}")
+    hints = typing.get_type_hints(kind)
+    built = {}
+    for name, item in known.items():
+        dotted = _dotted(key, name)
+        if name not in value:
+            if item.default is MISSING:
+                raise InputError(f"{dotted} is missing; the file this project ships has it, with a comment")
+            continue
+        built[name] = build(hints[name], value[name], dotted)
+        _check_range(built[name], item.metadata, dotted)
+    try:
+        return kind(**built)
+    except InputError as error:
+        raise InputError(f"{key}: {error}" if key else str(error)) from error
+
+
+def _build_union(options: tuple[Any, ...], value: Any, key: str) -> Any:
+    if type(None) in options:
+        if value is None:
+            return None
+        options = tuple(option for option in options if option is not type(None))
+    if len(options) == 1:
+        return build(options[0], value, key)
+    # Dataclasses told apart by their `source`, as the corpora are.
+    by_source = {typing.get_args(typing.get_type_hints(option)["source"])[0]: option for option in options}
+    source = _mapping(value, key).get("source")
+    if source not in by_source:
+        raise _wrong(_dotted(key, "source"), source, f"one of {', '.join(by_source)}", suggest=(source, by_source))
+    return build(by_source[source], value, key)
+
+
+def _build_scalar(kind: Any, value: Any, key: str) -> Any:
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value) if abs(value) < 2**1000 else math.inf
+    if type(value) is not kind:
+        raise _wrong(key, value, names[kind])
+    if kind is float and not math.isfinite(value):
+        raise _wrong(key, value, "a finite number")
+    if kind is str and not value.strip():
+        raise _wrong(key, value, "text that is not empty")
+    return value
+
+
+def _check_range(value: Any, metadata: Mapping[str, Any], key: str) -> None:
+    if value is None:
+        return
+    minimum, maximum = metadata.get("min"), metadata.get("max")
+    if minimum is not None and value < minimum:
+        raise _wrong(key, value, f"at least {minimum}")
+    if maximum is not None and value > maximum:
+        raise _wrong(key, value, f"at most {maximum}")
+
+
+def _mapping(value: Any, key: str) -> dict[str, Any]:
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        raise _wrong(key or "the file", value, "a mapping of names to values")
+    return value
+
+
+def _known(key: str, name: str, names: Mapping[str, Any], where: str) -> None:
+    if name not in names:
+        raise InputError(
+            f"{key} names {name!r}, which is not in {where}{_did_you_mean(name, names)}; known: {', '.join(names)}"
+        )
+
+
+def _wrong(key: str, value: Any, allowed: str, suggest: tuple[Any, Any] | None = None) -> InputError:
+    shown = repr(value)
+    shown = shown if len(shown) <= 60 else shown[:57] + "…"
+    return InputError(f"{key} is {shown}; it must be {allowed}{_did_you_mean(*suggest) if suggest else ''}")
+
+
+def _did_you_mean(name: Any, known: Any) -> str:
+    close = difflib.get_close_matches(str(name), list(map(str, known)), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _dotted(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name

@@ -1,0 +1,151 @@
+"""Partial work: what a killed stage had finished is kept, checked, and not computed again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from shortcuts import artifacts
+from shortcuts.errors import InputError
+
+WORK = Path("data/.work")
+
+
+class Partial:
+    """The finished units of one stage run, in `data/.work/<stage>/<item>/<fingerprint>/`.
+
+    A unit is a name and one or more files. A unit counts as finished only if it was journalled under the same
+    recipe (parameters, input hashes, our own code) and its files still have the recorded checksums; anything else
+    is computed again. The folder lies outside DVC's outs, because DVC deletes outs before a stage runs.
+
+    An exclusive lock, which dies with its process, keeps a second run (or an orphan of a killed `dvc`) away.
+
+        with Partial("05_fit_layer_maps", "tiny-gpt2", recipe) as partial:
+            for source in layers:
+                if source not in partial:
+                    partial.save(source, {f"{source}_{j}.pickle": matrix for j, matrix in fit(source)})
+            partial.publish(folder, card)
+    """
+
+    def __init__(self, stage: str, item: str, recipe: Mapping[str, Any], root: Path = WORK) -> None:
+        self.item_folder = root / stage / item
+        self.folder = self.item_folder / artifacts.fingerprint([recipe, _code_fingerprint()])[:16]
+        self.resumed = 0  # units found finished when the run began
+        self._units: dict[str, dict[str, Any]] = {}  # name -> {"files": {name: sha256}, "note": anything}
+        self._lock = FileLock(self.item_folder / "lock")
+
+    def __enter__(self) -> Partial:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise InputError(
+                f"another process is at work in {self.item_folder}; wait for it to end, or end it, and run again"
+            ) from None
+        self._units = self._read_journal()
+        self.resumed = len(self._units)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._lock.release()
+
+    def __contains__(self, unit: object) -> bool:
+        return str(unit) in self._units
+
+    def save(self, unit: object, files: Mapping[str, Any], note: Any = None) -> None:
+        """Write the files (name -> value) of one unit, then record it as finished, with a JSON-able note."""
+        checksums = {name: artifacts.save(self.folder / name, value) for name, value in files.items()}
+        entry = {"unit": str(unit), "files": checksums, "note": note}
+        with open(self._journal, "ab") as journal:
+            journal.write(json.dumps(entry).encode() + b"\n")
+            journal.flush()
+            os.fsync(journal.fileno())
+        self._units[str(unit)] = entry
+
+    def load(self, name: str) -> Any:
+        """Load a file that a finished unit saved."""
+        return artifacts.load(self.folder / name)
+
+    def checksums(self) -> dict[str, str]:
+        """SHA-256 of every finished file, by name, sorted."""
+        return dict(sorted(pair for entry in self._units.values() for pair in entry["files"].items()))
+
+    def note(self, unit: object) -> Any:
+        """What was noted when the unit was saved."""
+        return self._units[str(unit)]["note"]
+
+    def publish(self, folder: Path, card: Mapping[str, Any]) -> None:
+        """Turn the work folder into the finished `folder`, replacing what was there, with its `card.json`.
+
+        The card gains `files`, the checksum of each. The old folder stays whole until the new one is complete.
+        """
+        keep = self.checksums()
+        artifacts.save_json(self.folder / "card.json", {**card, "files": keep})
+        for path in self.folder.iterdir():
+            if path.name not in keep and path.name != "card.json":
+                path.unlink()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        incoming = folder.with_name(f".{folder.name}.new")
+        shutil.rmtree(incoming, ignore_errors=True)
+        shutil.move(self.folder, incoming)  # a rename on one file system, a copy across two
+        outgoing = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(outgoing, ignore_errors=True)
+        if folder.exists():
+            folder.rename(outgoing)
+        incoming.rename(folder)
+        shutil.rmtree(outgoing, ignore_errors=True)
+        self.discard()
+
+    def discard(self) -> None:
+        """Forget all partial work of this item: it has been published, or another recipe left it behind."""
+        for path in self.item_folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+        self._units = {}
+
+    @property
+    def _journal(self) -> Path:
+        return self.folder / "journal.jsonl"
+
+    def _read_journal(self) -> dict[str, dict[str, Any]]:
+        if not self._journal.exists():
+            return {}
+        units: dict[str, dict[str, Any]] = {}
+        for line in self._journal.read_bytes().splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:  # the line being written when the process died
+                continue
+            units[entry["unit"]] = entry
+        intact = {unit: entry for unit, entry in units.items() if self._intact(entry["files"])}
+        # Written anew so that a torn last line can never run into the next one.
+        with artifacts.atomic_file(self._journal) as file:
+            file.writelines(json.dumps(entry).encode() + b"\n" for entry in intact.values())
+        return intact
+
+    def _intact(self, files: Mapping[str, str]) -> bool:
+        return all(
+            (path := self.folder / name).is_file() and artifacts.file_sha256(path) == sha256
+            for name, sha256 in files.items()
+        )
+
+
+def _code_fingerprint() -> str:
+    """SHA-256 of the library's sources: partial results of other code are not continued."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()

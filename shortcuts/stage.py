@@ -1,0 +1,104 @@
+"""What every stage script shares: arguments, folders, and one line instead of a traceback for wrong input."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from shortcuts.errors import InputError
+
+SPLITS = ("train", "validation")
+
+
+def parse_args(doc: str, *, model: bool = True, device: bool = False, split: bool = False) -> argparse.Namespace:
+    """Parse a stage's command line. Its module docstring, with a pasteable example, is its `--help`."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if model:
+        parser.add_argument("--model", required=True, metavar="NAME", help="a key of `registry` in params.yaml")
+    if split:
+        parser.add_argument("--split", choices=SPLITS, help="which sentences (default: both, one after the other)")
+    if device:
+        parser.add_argument(
+            "--device",
+            default=os.environ.get("SHORTCUTS_DEVICE", "auto"),
+            help="auto, cpu, cuda, cuda:1, mps … (default: $SHORTCUTS_DEVICE, else auto: the fastest there is)",
+        )
+    parser.add_argument(
+        "--params",
+        type=Path,
+        default=Path("params.yaml"),
+        metavar="FILE",
+        help="settings (default: %(default)s)",
+    )
+    return parser.parse_args()
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a stage; print an `InputError` as one line and exit with code 2."""
+    # The hub's own bars and advice would tear the stage's single bar and closing line.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    try:
+        main()
+    except InputError as error:
+        line = " ".join(str(error).split())
+        print(f"{Path(sys.argv[0]).name}: error: {line}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"{Path(sys.argv[0]).name}: interrupted; what was finished is kept", file=sys.stderr)
+        sys.exit(130)
+
+
+def sentences_file(corpus: str) -> Path:
+    """Where stage 01 puts the sentences of a corpus, whatever the model."""
+    return Path("data") / "sentences" / f"{corpus}.pickle"
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where the artifacts of one model on one corpus lie. Every path of the pipeline is written here, once."""
+
+    model: str
+    corpus: str
+
+    def tokens(self, split: str) -> Path:
+        return self._data / f"tokens_{split}.pickle"
+
+    def hidden(self, split: str) -> Path:
+        return self._data / f"hidden_{split}"
+
+    @property
+    def layer_maps(self) -> Path:
+        return Path("linreg") / self.model / self.corpus / "layers"
+
+    @property
+    def submodule_maps(self) -> Path:
+        return Path("linreg") / self.model / self.corpus / "submodules"
+
+    @property
+    def r2(self) -> Path:
+        return self._data / "r2.pickle"
+
+    @property
+    def fixed_exits(self) -> Path:
+        return self._data / "fixed_exits.pickle"
+
+    @property
+    def early_exits(self) -> Path:
+        return self._data / "early_exits.pickle"
+
+    @property
+    def plots(self) -> Path:
+        return Path("plots") / self.model / self.corpus
+
+    @property
+    def metrics(self) -> Path:
+        return Path("metrics") / self.model / "metrics.json"
+
+    @property
+    def _data(self) -> Path:
+        return Path("data") / self.model / self.corpus

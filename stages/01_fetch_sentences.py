@@ -1,0 +1,41 @@
+"""Draw the distinct sentences of the study: train and validation, never overlapping.
+
+Reads   the corpus that params.yaml names: docstrings (of this Python), wikipedia (Hugging Face hub), or your file
+Writes  data/sentences/CORPUS.pickle   a mapping with `train`, `validation` (lists of text) and `card`
+
+Example: python stages/01_fetch_sentences.py
+"""
+
+from shortcuts.stage import parse_args, run, sentences_file
+
+
+def main() -> None:
+    args = parse_args(__doc__, model=False)
+    from tqdm import tqdm
+
+    from shortcuts import artifacts, corpora
+    from shortcuts.params import read_params
+
+    params = read_params(args.params)
+    corpus = params.chosen_corpus
+    articles = corpora.read_articles(corpus, params.seed)
+    split, splitter = corpora.choose_splitter(corpus)
+    drawn = corpora.draw(
+        corpus,
+        tqdm(articles, desc=f"{params.corpus}: read", unit=" texts", disable=None),
+        split,
+        params.sentences.train,
+        params.sentences.validation,
+        params.seed,
+    )
+    card = {"corpus": params.corpus, **vars(corpus), "splitter": splitter, "seed": params.seed}
+    path = sentences_file(params.corpus)
+    artifacts.save(path, {"train": drawn.train, "validation": drawn.validation, "card": card})
+    print(
+        f"{params.corpus}: {len(drawn.train):,} + {len(drawn.validation):,} sentences drawn from "
+        f"{drawn.candidates:,} in {drawn.articles:,} texts ({drawn.skipped:,} left out), in {path}"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,58 @@
+"""Train one of the small models this project ships, on the docstrings of the installed packages.
+
+Reads   the installed packages' source files; `training` in params.yaml
+Writes  models/MODEL/   config, tokenizer, half-precision weights, model card
+
+The stage is frozen in dvc.yaml, because its results are in git. To train anew (about an hour on two cores):
+
+Example: python stages/02_train_models.py --model tiny-gpt2
+"""
+
+from pathlib import Path
+
+from shortcuts.errors import InputError
+from shortcuts.stage import parse_args, run
+
+
+def main() -> None:
+    args = parse_args(__doc__)
+    from tqdm import tqdm
+
+    from shortcuts import docstrings, training
+    from shortcuts.corpora import make_splitter
+    from shortcuts.params import read_params
+    from shortcuts.resume import Partial
+
+    params = read_params(args.params)
+    if args.model not in params.training:
+        raise InputError(f"--model {args.model} is not in `training`; it has {', '.join(params.training)}")
+    settings = params.training[args.model]
+    split, _ = make_splitter("sentencizer")
+    packages = tqdm(docstrings.installed_packages(), desc="read docstrings", unit="package", disable=None)
+    text = training.read_training_text(split, packages, settings.seed)
+    tokenizer = training.train_tokenizer(settings, (sentence for file in text.train for sentence in file))
+    rows = training.pack(text.train, tokenizer, settings.context)
+
+    recipe = {"settings": vars(settings), "text": text.sha256}
+    with Partial("02_train_models", args.model, recipe) as partial:
+        with tqdm(total=settings.steps, desc=f"{args.model}: train", unit="step", disable=None) as bar:
+
+            def show(step: int, loss: float) -> None:
+                bar.update(step - bar.n)
+                bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+
+            model = training.train(settings, rows, tokenizer, partial, show)
+        held_out_rows = training.pack(text.held_out, tokenizer, settings.context)
+        half = model.half().float()  # what a user loads, and so what is judged
+        result = training.evaluate(half, settings, held_out_rows, tokenizer)
+        folder = Path("models") / args.model
+        training.save_model(folder, half, tokenizer, training.model_card(args.model, settings, text, rows.size, result))
+        partial.discard()
+    print(
+        f"{args.model}: {settings.steps:,} steps on {rows.size:,} tokens, held-out loss {result.loss:.3f} nats "
+        f"(unigram {result.unigram_entropy:.3f}), in {folder}"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,49 @@
+"""Tokenize the sentences for one model and sample one position in each.
+
+Reads   data/sentences/CORPUS.pickle             from 01_fetch_sentences.py
+Writes  data/MODEL/CORPUS/tokens_train.pickle    mappings with `tokenized_sentences` (n int64 tensors),
+        data/MODEL/CORPUS/tokens_validation.pickle        `token_positions` (n,) and `card`
+
+A masked model's sampled token is [MASK] already. Bring your own two files in this format to start at stage 04.
+
+Example: python stages/03_tokenize.py --model tiny-gpt2
+"""
+
+from shortcuts.stage import SPLITS, Folders, parse_args, run, sentences_file
+
+
+def main() -> None:
+    args = parse_args(__doc__)
+    from shortcuts import artifacts, tokens
+    from shortcuts.models import load_config, load_tokenizer
+    from shortcuts.params import read_params
+
+    params = read_params(args.params)
+    entry = params.model(args.model)
+    source = sentences_file(params.corpus)
+    sentences = artifacts.load(source, made_by="stages/01_fetch_sentences.py")
+    config, family = load_config(entry.path, entry.revision)
+    tokenizer = load_tokenizer(entry.path, entry.revision)
+    max_tokens = tokens.limit(tokenizer, config, params.tokenize.max_tokens)
+    folders = Folders(args.model, params.corpus)
+    for split in SPLITS:
+        made = tokens.tokenize(
+            sentences[split], tokenizer, causal=family.causal, max_tokens=max_tokens, seed=params.seed
+        )
+        card = {
+            "corpus": sentences["card"],
+            "sentences_sha256": artifacts.file_sha256(source),
+            "tokenizer": {"id": entry.path, "revision": entry.revision, "class": type(tokenizer).__name__},
+            "max_tokens": max_tokens,
+            "seed": params.seed,
+        }
+        tokens.save_tokens(folders.tokens(split), made, card)
+        print(
+            f"{args.model}: {len(made):,} {split} sentences, {sum(map(len, made.sentences)):,} tokens "
+            f"({made.cut:,} cut at {max_tokens}, {made.skipped:,} without a token to sample left out), "
+            f"in {folders.tokens(split)}"
+        )
+
+
+if __name__ == "__main__":
+    run(main)

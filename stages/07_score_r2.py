@@ -1,0 +1,44 @@
+"""Score how much of the variance of each later layer a map explains, for every pair of layers, on both splits.
+
+Reads   data/MODEL/CORPUS/hidden_train/, hidden_validation/   from 04_extract_hidden_states.py
+        linreg/MODEL/CORPUS/layers/                           from 05_fit_layer_maps.py
+Writes  data/MODEL/CORPUS/r2.pickle   `score_mat`, `score_id`: {(i, j): r2} on validation; `train`: the same there
+
+Example: python stages/07_score_r2.py --model tiny-gpt2
+"""
+
+from shortcuts.stage import SPLITS, Folders, parse_args, run
+
+
+def main() -> None:
+    args = parse_args(__doc__, device=True)
+    from tqdm import tqdm
+
+    from shortcuts import artifacts, cards, hidden, maps, models, scores
+    from shortcuts.params import read_params
+
+    params = read_params(args.params)
+    folders = Folders(args.model, params.corpus)
+    device = models.choose_device(args.device)
+    fitted = maps.LayerMaps.load(folders.layer_maps)
+    pairs = list(fitted)
+    results = {}
+    for split in SPLITS:
+        states = hidden.HiddenStates.open(folders.hidden(split))
+        cards.check_states(fitted.card, states.card, folders.layer_maps)
+        stacked = states.stack().to(device)
+        bar = tqdm(pairs, desc=f"{args.model}: r2 on {split}", unit=" pairs", disable=None)
+        results[split] = {
+            "score_mat": scores.r2_pairs(stacked, fitted.jump, bar),
+            "score_id": scores.r2_pairs(stacked, lambda h, i, j: h, pairs),
+        }
+    artifacts.save(folders.r2, {**results["validation"], "train": results["train"], "card": fitted.card})
+    means = {name: sum(score.values()) / len(score) for name, score in results["validation"].items()}
+    print(
+        f"{args.model}: mean validation r2 over {len(pairs)} pairs: mat {means['score_mat']:.3f}, "
+        f"id {means['score_id']:.3f}, in {folders.r2}"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,68 @@
+"""Leave the network at every layer under five mappings, and compare with the full model's own prediction.
+
+Reads   data/MODEL/CORPUS/tokens_validation.pickle   from 03_tokenize.py
+        data/MODEL/CORPUS/hidden_validation/         from 04_extract_hidden_states.py
+        linreg/MODEL/CORPUS/layers/, submodules/     from 05 and 06, and the model
+Writes  data/MODEL/CORPUS/fixed_exits.pickle   `records`: for each mapping and layer, per sample, the top-10 token ids,
+        the two largest probabilities, surprisal and KL (nats); `positions`, `cost`, `card`
+
+Resumes after a kill, chunk of sentences by chunk of sentences.
+
+Example: python stages/08_score_exits.py --model tiny-gpt2
+"""
+
+from shortcuts.stage import Folders, parse_args, run
+
+
+def main() -> None:
+    args = parse_args(__doc__, device=True)
+    from tqdm import tqdm
+
+    from shortcuts import artifacts, cards, cost, exits, hidden, maps, models, tokens
+    from shortcuts.params import read_params
+    from shortcuts.resume import Partial
+
+    params = read_params(args.params)
+    entry = params.model(args.model)
+    folders = Folders(args.model, params.corpus)
+    model = models.load_model(entry.path, revision=entry.revision, name=args.model, device=args.device)
+    layer_maps = maps.LayerMaps.load(folders.layer_maps, model)
+    submodule_maps = maps.SubmoduleMaps.load(folders.submodule_maps, model)
+    states = hidden.HiddenStates.open(folders.hidden("validation"))
+    for fitted in (layer_maps, submodule_maps):
+        cards.check_states(fitted.card, states.card, fitted.folder)
+    data = tokens.load_states_tokens(folders.tokens("validation"), states.card)
+    stacked = states.stack()
+
+    recipe = {
+        "states": states.fingerprint,
+        "maps": [artifacts.fingerprint(fitted.card) for fitted in (layer_maps, submodule_maps)],
+        "exits": vars(params.exits),
+        "extract": vars(params.extract),
+        "device": model.device.type,
+    }
+    with Partial("08_score_exits", f"{args.model}.{params.corpus}", recipe) as partial:
+        chunks = list(hidden.shard_ranges(len(data), params.exits.sentences_per_chunk))
+        with tqdm(total=len(data), desc=f"{args.model}: exits", unit=" sentences", disable=None) as bar:
+            for number, first, last in chunks:
+                if number not in partial:
+                    part = data.part(first, last)
+                    guesses = exits.layer_guesses(stacked[:, first:last], layer_maps)
+                    guesses |= exits.part_guesses(model, part, submodule_maps, params.extract.tokens_per_batch)
+                    readouts = exits.score_exits(model, stacked[:, first:last], guesses)
+                    partial.save(number, exits.chunk_files(readouts, number))
+                bar.update(last - first)
+        records = exits.join_chunks([partial.load(exits.chunk_file(number)) for number, _, _ in chunks])
+        counted = cost.count(model, data.lengths, data.positions)
+        card = cards.maps_card(states.card, layer_maps.card["ranks"])
+        result = {"records": records, "positions": data.positions, "cost": vars(counted), "card": card}
+        artifacts.save(folders.fixed_exits, result)
+        partial.discard()
+    print(
+        f"{args.model}: {len(records)} exits of {len(data):,} sentences ({partial.resumed} of {len(chunks)} chunks "
+        f"resumed), in {folders.fixed_exits}"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,36 @@
+"""Sweep the confidence threshold of early exit, from the read-outs of the fixed exits: no model is run.
+
+Reads   data/MODEL/CORPUS/fixed_exits.pickle   from 08_score_exits.py
+Writes  data/MODEL/CORPUS/early_exits.pickle   `records`: for `mat` and `id` and each lambda, per sample, the exit
+        layer, the top-10 token ids and the surprisal; mean layers; cost relative to the full model
+
+Example: python stages/09_score_early_exits.py --model tiny-gpt2
+"""
+
+from shortcuts.stage import Folders, parse_args, run
+
+
+def main() -> None:
+    args = parse_args(__doc__)
+    from shortcuts import artifacts, sweep
+    from shortcuts.cost import Cost
+    from shortcuts.params import read_params
+
+    params = read_params(args.params)
+    folders = Folders(args.model, params.corpus)
+    fixed = artifacts.load(folders.fixed_exits, made_by="stages/08_score_exits.py")
+    cost = Cost(**fixed["cost"])
+    grids = {
+        "mat": sorted(params.early_exit.lambdas),
+        "id": sorted(params.early_exit.lambdas + params.early_exit.id_lambdas),
+    }
+    records = []
+    for mapping, lambdas in grids.items():
+        readouts = sorted((r for r in fixed["records"] if r["mapping"] == mapping), key=lambda r: r["layer"])
+        records += sweep.sweep(readouts, fixed["positions"], lambdas, mapping, cost)
+    artifacts.save(folders.early_exits, {"records": records, "card": fixed["card"]})
+    print(f"{args.model}: {len(records)} thresholds swept, in {folders.early_exits}")
+
+
+if __name__ == "__main__":
+    run(main)
