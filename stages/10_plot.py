@@ -1,0 +1,43 @@
+"""Draw every figure of the study for one model, with the tables behind them and the metrics that sum it up.
+
+Reads   data/MODEL/CORPUS/r2.pickle, fixed_exits.pickle, early_exits.pickle   from stages 07, 08, 09
+Writes  plots/MODEL/CORPUS/figures/, pdf/                                     every figure as SVG and as PDF
+        plots/MODEL/CORPUS/r2/, precision/, surprisal/, parts/, early_exit/, cost/   one JSON table each
+        metrics/MODEL/metrics.json
+
+Example: python stages/10_plot.py --model tiny-gpt2
+"""
+
+from shortcuts.stage import Folders, parse_args, run
+
+
+def main() -> None:
+    args = parse_args(__doc__)
+    from shortcuts import artifacts, plots, tables
+    from shortcuts.cost import Cost
+    from shortcuts.params import read_params
+
+    params = read_params(args.params)
+    folders = Folders(args.model, params.corpus)
+    r2 = artifacts.load(folders.r2, made_by="stages/07_score_r2.py")
+    fixed = artifacts.load(folders.fixed_exits, made_by="stages/08_score_exits.py")
+    early = artifacts.load(folders.early_exits, made_by="stages/09_score_early_exits.py")
+    cost = Cost(**fixed["cost"])
+
+    r2_table = tables.r2_table(r2["score_mat"], r2["score_id"])
+    exits = tables.exits_table(fixed["records"], params.bootstrap, params.seed)
+    early_exit = tables.early_exit_table(early["records"], fixed["records"], cost, params.bootstrap, params.seed)
+    for name, table in tables.plot_tables(r2_table, exits, early_exit).items():
+        artifacts.save_json(folders.plots / name / f"{name}.json", table)
+    figures = plots.draw_all(r2_table, exits, early_exit, f"{args.model} on {params.corpus}")
+    for name, figure in figures.items():
+        plots.save(figure, {"svg": folders.plots / "figures", "pdf": folders.plots / "pdf"}, name)
+    summary = tables.metrics(args.model, params.corpus, r2_table, exits, early["records"], params.early_exit.precision)
+    artifacts.save_json(folders.metrics, summary)
+    print(f"{args.model}: Precision@1 by exit layer\n\n{tables.by_layer(exits, tables.precision_panel(1))}\n")
+    print(f"{args.model}: early exit by threshold\n\n{tables.by_lambda(early['records'])}\n")
+    print(f"{args.model}: {len(figures)} figures in {folders.plots}, metrics in {folders.metrics}")
+
+
+if __name__ == "__main__":
+    run(main)
