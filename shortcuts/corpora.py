@@ -238,8 +238,9 @@ def draw(corpus: Corpus, articles: Iterable[str], split: Splitter, train: int, v
         if corpus.sentences_per_article is not None and len(candidates) >= wanted:
             break
     if len(candidates) < wanted:
+        what = corpus.path if isinstance(corpus, FileCorpus) else "the corpus"
         raise InputError(
-            f"the corpus has {len(candidates):,} distinct usable sentences in {read:,} articles, but sentences asks "
+            f"{what} has {len(candidates):,} distinct usable sentences in {read:,} articles, but sentences asks "
             f"for {train:,} + {validation:,}; lower sentences.train or sentences.validation, or give a larger corpus"
         )
     drawn = random.Random(derive(seed, "sentences")).sample(list(candidates), wanted)

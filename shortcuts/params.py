@@ -117,7 +117,7 @@ class Bootstrap:
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyExit:
-    lambdas: tuple[float, ...]
+    lambdas: tuple[float, ...] = field(metadata={"nonempty": True})
     id_lambdas: tuple[float, ...]
     precision: float = _between(0.01, 1)
 
@@ -130,7 +130,9 @@ class Training:
     layers: int = _at_least(1)
     width: int = _at_least(8)
     heads: int = _at_least(1)
-    context: int = _at_least(8)
+    context: int = _at_least(8)  # tokens the model can read
+    short_context: int | None = _at_least(8)  # rows of the first steps, as BERT was trained; None: all rows are full
+    full_context_steps: int | None = _at_least(0)  # last steps, on full rows; None with short_context None
     vocabulary: int = _at_least(300)
     masked: float | None = _between(0.01, 0.99)  # share of masked tokens; None for a causal model
     steps: int = _at_least(1)
@@ -140,6 +142,21 @@ class Training:
     weight_decay: float = _between(0, 1)
     steps_per_checkpoint: int = _at_least(1)
     seed: int = _at_least(0)
+
+    def __post_init__(self) -> None:
+        if (self.short_context is None) != (self.full_context_steps is None):
+            raise InputError("short_context and full_context_steps go together; set both or null both")
+        if self.width % self.heads:
+            raise InputError(f"width is {self.width}, which {self.heads} heads do not divide")
+
+    @property
+    def contexts(self) -> list[int]:
+        """The row lengths of the training, in order."""
+        return [self.context] if self.short_context is None else [self.short_context, self.context]
+
+    def context_at(self, step: int) -> int:
+        """The row length of a step, counted from 0."""
+        return self.contexts[0] if step < self.steps - (self.full_context_steps or 0) else self.context
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +196,21 @@ class Params:
         return self.corpora[self.corpus]
 
 
+def _loader() -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            # PyYAML would take the last of two equal keys without a word; DVC refuses the file.
+            names = [key.value for key, _ in node.value if key.tag == "tag:yaml.org,2002:str"]
+            for name in names:
+                if names.count(name) > 1:
+                    raise yaml.constructor.ConstructorError(None, None, f"key {name!r} stands twice", node.start_mark)
+            return super().construct_mapping(node, deep)
+
+    return Loader
+
+
 def read_params(path: str | Path = "params.yaml") -> Params:
     """Read and check `params.yaml`; every problem is an `InputError` of one line."""
     import yaml
@@ -186,10 +218,13 @@ def read_params(path: str | Path = "params.yaml") -> Params:
     path = Path(path)
     try:
         # DVC reads YAML 1.2 and PyYAML 1.1; the two agree on what this file uses (write 0.001, not 1e-3).
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _loader())
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; run from the folder that holds it, or give --params") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); give --params a file") from error
+    # PyYAML lets a ValueError through from an impossible date or number, and recurses as deep as the file nests.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} is not valid YAML: {reason}") from error
     try:
@@ -257,7 +292,7 @@ def _build_union(options: tuple[Any, ...], value: Any, key: str) -> Any:
     # Dataclasses told apart by their `source`, as the corpora are.
     by_source = {typing.get_args(typing.get_type_hints(option)["source"])[0]: option for option in options}
     source = _mapping(value, key).get("source")
-    if source not in by_source:
+    if not isinstance(source, str) or source not in by_source:
         raise _wrong(_dotted(key, "source"), source, f"one of {', '.join(by_source)}", suggest=(source, by_source))
     return build(by_source[source], value, key)
 
@@ -278,6 +313,8 @@ def _build_scalar(kind: Any, value: Any, key: str) -> Any:
 def _check_range(value: Any, metadata: Mapping[str, Any], key: str) -> None:
     if value is None:
         return
+    if metadata.get("nonempty") and not value:
+        raise _wrong(key, list(value), "a list of at least one")
     minimum, maximum = metadata.get("min"), metadata.get("max")
     if minimum is not None and value < minimum:
         raise _wrong(key, value, f"at least {minimum}")
@@ -299,7 +336,10 @@ def _known(key: str, name: str, names: Mapping[str, Any], where: str) -> None:
 
 
 def _wrong(key: str, value: Any, allowed: str, suggest: tuple[Any, Any] | None = None) -> InputError:
-    shown = repr(value)
+    try:
+        shown = repr(value)
+    except ValueError:
+        shown = "a number of thousands of digits"
     shown = shown if len(shown) <= 60 else shown[:57] + "…"
     return InputError(f"{key} is {shown}; it must be {allowed}{_did_you_mean(*suggest) if suggest else ''}")
 
@@ -310,4 +350,5 @@ def _did_you_mean(name: Any, known: Any) -> str:
 
 
 def _dotted(key: str, name: str) -> str:
+    name = name if name.isprintable() else repr(name)  # a line break would tear the message
     return f"{key}.{name}" if key else name

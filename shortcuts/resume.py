@@ -38,6 +38,7 @@ class Partial:
     def __init__(self, stage: str, item: str, recipe: Mapping[str, Any], root: Path = WORK) -> None:
         self.item_folder = root / stage / item
         self.folder = self.item_folder / artifacts.fingerprint([recipe, _code_fingerprint()])[:16]
+        self._journal = self.folder.with_suffix(".jsonl")  # beside the folder, which is renamed when it is published
         self.resumed = 0  # units found finished when the run began
         self._units: dict[str, dict[str, Any]] = {}  # name -> {"files": {name: sha256}, "note": anything}
         self._lock = FileLock(self.item_folder / "lock")
@@ -68,12 +69,12 @@ class Partial:
     def save(self, unit: object, files: Mapping[str, Any], note: Any = None) -> None:
         """Write the files (name -> value) of one unit, then record it as finished, with a JSON-able note."""
         checksums = {name: artifacts.save(self.folder / name, value) for name, value in files.items()}
-        entry = {"unit": str(unit), "files": checksums, "note": note}
+        line = json.dumps({"unit": str(unit), "files": checksums, "note": note})
         with open(self._journal, "ab") as journal:
-            journal.write(json.dumps(entry).encode() + b"\n")
+            journal.write(line.encode() + b"\n")
             journal.flush()
             os.fsync(journal.fileno())
-        self._units[str(unit)] = entry
+        self._units[str(unit)] = json.loads(line)  # so that a note reads the same now and after a resume
 
     def load(self, name: str) -> Any:
         """Load a file that a finished unit saved."""
@@ -90,7 +91,8 @@ class Partial:
     def publish(self, folder: Path, card: Mapping[str, Any]) -> None:
         """Turn the work folder into the finished `folder`, replacing what was there, with its `card.json`.
 
-        The card gains `files`, the checksum of each. The old folder stays whole until the new one is complete.
+        The card gains `files`, the checksum of each. Killed at any point, either the old folder, or the new one, or
+        the whole partial work is there.
         """
         keep = self.checksums()
         artifacts.save_json(self.folder / "card.json", {**card, "files": keep})
@@ -98,14 +100,16 @@ class Partial:
             if path.name not in keep and path.name != "card.json":
                 path.unlink()
         folder.parent.mkdir(parents=True, exist_ok=True)
-        incoming = folder.with_name(f".{folder.name}.new")
-        shutil.rmtree(incoming, ignore_errors=True)
-        shutil.move(self.folder, incoming)  # a rename on one file system, a copy across two
+        staged = self.folder
+        if staged.stat().st_dev != folder.parent.stat().st_dev:  # a rename needs one file system
+            staged = folder.with_name(f".{folder.name}.new")
+            shutil.rmtree(staged, ignore_errors=True)
+            shutil.copytree(self.folder, staged)
         outgoing = folder.with_name(f".{folder.name}.old")
         shutil.rmtree(outgoing, ignore_errors=True)
         if folder.exists():
             folder.rename(outgoing)
-        incoming.rename(folder)
+        staged.rename(folder)
         shutil.rmtree(outgoing, ignore_errors=True)
         self.discard()
 
@@ -114,11 +118,9 @@ class Partial:
         for path in self.item_folder.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
+            elif path.suffix == ".jsonl":
+                path.unlink()
         self._units = {}
-
-    @property
-    def _journal(self) -> Path:
-        return self.folder / "journal.jsonl"
 
     def _read_journal(self) -> dict[str, dict[str, Any]]:
         if not self._journal.exists():
@@ -127,9 +129,9 @@ class Partial:
         for line in self._journal.read_bytes().splitlines():
             try:
                 entry = json.loads(line)
-            except ValueError:  # the line being written when the process died
+                units[entry["unit"]] = {key: entry[key] for key in ("unit", "files", "note")}
+            except (ValueError, TypeError, KeyError):  # the line being written when the process died
                 continue
-            units[entry["unit"]] = entry
         intact = {unit: entry for unit, entry in units.items() if self._intact(entry["files"])}
         # Written anew so that a torn last line can never run into the next one.
         with artifacts.atomic_file(self._journal) as file:

@@ -45,7 +45,12 @@ def tokenize(sentences: Sequence[str], tokenizer: Any, *, causal: bool, max_toke
     """
     if not causal and tokenizer.mask_token_id is None:
         raise InputError("the model is a masked one but its tokenizer has no mask token; check the checkpoint")
+    if not sentences:
+        return Tokens([], torch.empty(0, dtype=torch.int64))
     encoded = tokenizer(list(sentences), return_special_tokens_mask=True, verbose=False)
+    # The mask knows the special tokens that the tokenizer added, not those that are written out in the text.
+    names = ("bos", "eos", "cls", "sep", "pad", "mask")
+    control = {getattr(tokenizer, f"{name}_token_id", None) for name in names}
     kept: list[Tensor] = []
     positions: list[int] = []
     cut = skipped = 0
@@ -53,7 +58,9 @@ def tokenize(sentences: Sequence[str], tokenizer: Any, *, causal: bool, max_toke
         if len(ids) > max_tokens:
             cut += 1
             ids, special = _cut(ids, special, max_tokens)
-        ordinary = [position for position, is_special in enumerate(special) if not is_special]
+        ordinary = [
+            position for position, is_special in enumerate(special) if not is_special and ids[position] not in control
+        ]
         if not ordinary:
             skipped += 1
             continue
@@ -100,8 +107,11 @@ def load_tokens(path: Path) -> tuple[Tokens, dict[str, Any]]:
     missing = {"tokenized_sentences", "token_positions"} - set(value if isinstance(value, dict) else ())
     if missing:
         raise InputError(f"{path} lacks {' and '.join(sorted(missing))}; see stages/03_tokenize.py for the format")
-    sentences = [torch.as_tensor(ids, dtype=torch.int64).flatten() for ids in value["tokenized_sentences"]]
-    positions = torch.as_tensor(value["token_positions"], dtype=torch.int64)
+    listed = value["tokenized_sentences"]
+    if not isinstance(listed, (list, tuple)):
+        raise InputError(f"{path}: tokenized_sentences is a {type(listed).__name__}; it must be a list, one a sentence")
+    sentences = [_whole_numbers(ids, f"{path}: sentence {number}").flatten() for number, ids in enumerate(listed)]
+    positions = _whole_numbers(value["token_positions"], f"{path}: token_positions")
     if positions.shape != (len(sentences),):
         raise InputError(
             f"{path} has {len(sentences)} sentences but positions of shape {tuple(positions.shape)}; one for each"
@@ -110,6 +120,16 @@ def load_tokens(path: Path) -> tuple[Tokens, dict[str, Any]]:
         if not 0 <= position < len(ids):
             raise InputError(f"{path}: sentence {number} has {len(ids)} tokens, so position {position} is outside it")
     return Tokens(sentences, positions), value.get("card", {})
+
+
+def _whole_numbers(values: Any, what: str) -> Tensor:
+    try:
+        tensor = torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{what} is not a list of whole numbers ({error})") from error
+    if tensor.numel() and (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool):
+        raise InputError(f"{what} has {tensor.dtype} values; they must be whole numbers")
+    return tensor.to(torch.int64)
 
 
 def load_states_tokens(path: Path, states_card: dict[str, Any]) -> Tokens:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from shortcuts.resume import Partial
 from shortcuts.seeds import derive
 
 HELD_OUT_SHARE = 0.05  # of source files, never trained on
+BERT_INITIAL_STD = 0.05  # a guess that worked; 0.02, made for width 768, is small at width 128
 IGNORED = -100  # the label PyTorch's cross-entropy leaves out
 
 
@@ -128,7 +129,7 @@ def pack(files: Iterable[list[str]], tokenizer: Any, context: int) -> np.ndarray
     start = [] if tokenizer.cls_token_id is None else [tokenizer.cls_token_id]
     end = [tokenizer.eos_token_id if tokenizer.sep_token_id is None else tokenizer.sep_token_id]
     sentences = [sentence for file in files for sentence in file]
-    encoded = tokenizer(sentences, add_special_tokens=False)["input_ids"] if sentences else []
+    encoded = tokenizer(sentences, add_special_tokens=False, verbose=False)["input_ids"] if sentences else []
     rows, row = [], list(start)
     for ids in encoded:
         row += ids + end
@@ -162,7 +163,7 @@ def new_model(settings: Training, tokenizer: Any) -> torch.nn.Module:
                 eos_token_id=tokenizer.eos_token_id,
             )
         )
-    return BertForMaskedLM(
+    model = BertForMaskedLM(
         BertConfig(
             vocab_size=len(tokenizer),
             hidden_size=settings.width,
@@ -172,26 +173,42 @@ def new_model(settings: Training, tokenizer: Any) -> torch.nn.Module:
             max_position_embeddings=settings.context,
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
+            initializer_range=BERT_INITIAL_STD,
             pad_token_id=tokenizer.pad_token_id,
         )
     )
+    with torch.no_grad():
+        model.bert.embeddings.position_embeddings.weight.copy_(_sinusoids(settings.context, settings.width))
+    return model
+
+
+def _sinusoids(positions: int, width: int) -> torch.Tensor:
+    """Where the learned position embeddings of BERT start: sines and cosines, (positions, width).
+
+    From random ones a model this small stayed at the unigram level for over 2,000 steps, because attention to a
+    neighbour has to be found for every position anew. From these it leaves it after a few hundred.
+    """
+    frequencies = torch.exp(-torch.arange(0, width, 2) / width * math.log(1000))
+    angles = torch.arange(positions)[:, None] * frequencies
+    return BERT_INITIAL_STD * math.sqrt(2) * torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
 
 
 def train(
     settings: Training,
-    rows: np.ndarray,
+    rows: Mapping[int, np.ndarray],
     tokenizer: Any,
     partial: Partial,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> torch.nn.Module:
-    """Train from scratch on the packed rows, or from the newest checkpoint in `partial`.
+    """Train from scratch, or from the newest checkpoint in `partial`.
 
+    rows: context -> packed rows of that many tokens, for each of `settings.contexts`.
     on_step: called after every step with the number of steps done and the loss of that step's batch, in nats.
     """
     from transformers import get_linear_schedule_with_warmup
 
-    if len(rows) < settings.batch:
-        raise InputError(f"the training text fills {len(rows)} rows, fewer than the batch of {settings.batch}")
+    if len(rows[settings.context]) < settings.batch:
+        raise InputError(f"the training text fills fewer rows than the batch of {settings.batch}; lower `batch`")
     model = new_model(settings, tokenizer).train()
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
@@ -236,12 +253,18 @@ def _restore(partial: Partial, model: torch.nn.Module, optimizer: Any, schedule:
     return newest["step"]
 
 
-def batch(settings: Training, rows: np.ndarray, step: int, tokenizer: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inputs and labels of one step, both (batch, context): every row once per epoch, in an order of its own."""
-    per_epoch = len(rows) // settings.batch
-    epoch, number = divmod(step, per_epoch)
-    order = np.random.default_rng(derive(settings.seed, "epoch", epoch)).permutation(len(rows))
-    chosen = rows[order[number * settings.batch : (number + 1) * settings.batch]]
+def batch(
+    settings: Training, rows: Mapping[int, np.ndarray], step: int, tokenizer: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs and labels of one step, both (rows, tokens): every row once per epoch, in an order of its own.
+
+    Shorter rows come in proportionally larger batches, so that every step sees as many tokens.
+    """
+    context = settings.context_at(step)
+    size = settings.batch * settings.context // context
+    epoch, number = divmod(step, len(rows[context]) // size)
+    order = np.random.default_rng(derive(settings.seed, "epoch", context, epoch)).permutation(len(rows[context]))
+    chosen = rows[context][order[number * size : (number + 1) * size]]
     return prepare(chosen, settings.masked, derive(settings.seed, "mask", step), tokenizer)
 
 

@@ -31,7 +31,8 @@ def main() -> None:
     packages = tqdm(docstrings.installed_packages(), desc="read docstrings", unit="package", disable=None)
     text = training.read_training_text(split, packages, settings.seed)
     tokenizer = training.train_tokenizer(settings, (sentence for file in text.train for sentence in file))
-    rows = training.pack(text.train, tokenizer, settings.context)
+    rows = {context: training.pack(text.train, tokenizer, context) for context in settings.contexts}
+    tokens = rows[settings.context].size
 
     recipe = {"settings": vars(settings), "text": text.sha256}
     with Partial("02_train_models", args.model, recipe) as partial:
@@ -46,10 +47,10 @@ def main() -> None:
         half = model.half().float()  # what a user loads, and so what is judged
         result = training.evaluate(half, settings, held_out_rows, tokenizer)
         folder = Path("models") / args.model
-        training.save_model(folder, half, tokenizer, training.model_card(args.model, settings, text, rows.size, result))
+        training.save_model(folder, half, tokenizer, training.model_card(args.model, settings, text, tokens, result))
         partial.discard()
     print(
-        f"{args.model}: {settings.steps:,} steps on {rows.size:,} tokens, held-out loss {result.loss:.3f} nats "
+        f"{args.model}: {settings.steps:,} steps on {tokens:,} tokens, held-out loss {result.loss:.3f} nats "
         f"(unigram {result.unigram_entropy:.3f}), in {folder}"
     )
 
