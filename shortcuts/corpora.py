@@ -69,9 +69,11 @@ def _hub_articles(corpus: WikipediaCorpus, seed: int) -> Iterator[str]:
         stream = datasets.load_dataset(
             corpus.dataset, corpus.config, revision=corpus.revision, split="train", streaming=True
         )
-        # Row groups become the shards, so that the buffer is filled from all over the dump and only the row groups
-        # that are drawn get downloaded.
-        stream = stream.reshard().shuffle(seed=derive(seed, "articles") % 2**32, buffer_size=2000)
+        # Row groups (1,000 articles each in the dump) become the shards. 64 of them, drawn from the whole dump, feed
+        # the buffer at a time: every article is equally likely, and only the groups that are drawn get downloaded.
+        stream = stream.reshard().shuffle(
+            seed=derive(seed, "articles") % 2**32, buffer_size=2000, max_buffer_input_shards=64
+        )
         for row in stream:
             if not isinstance(row.get("text"), str):
                 raise InputError(f"{where} has no text column; its columns are {', '.join(row)}")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ import torch
 import yaml
 
 from shortcuts import LayerMaps, load_model
-from shortcuts.params import Training
+from shortcuts.params import read_params
 from shortcuts.training import new_model, train_tokenizer
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -57,10 +58,9 @@ for stage in sys.argv[2:]:
 
 
 def make_checkpoint(folder: Path, kind: str, sentences: list[str]) -> None:
-    settings = Training(
-        kind=kind, layers=2, width=16, heads=2, context=16, vocabulary=300, masked=None if kind == "gpt2" else 0.2,
-        steps=1, batch=1, learning_rate=0.1, warmup_steps=0, weight_decay=0.0, steps_per_checkpoint=1, seed=3,
-    )  # fmt: skip
+    settings = replace(
+        read_params(REPOSITORY / "params.yaml").training[f"tiny-{kind}"], layers=2, width=16, heads=2, vocabulary=300
+    )
     tokenizer = train_tokenizer(settings, sentences)
     new_model(settings, tokenizer).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -290,6 +290,7 @@ def test_wrong_models_and_missing_steps_end_in_one_line(finished, tmp_path):
 def test_dvc_runs_the_pipeline_once_and_then_nothing(tmp_path):
     pytest.importorskip("dvc")
     folder = tmp_path / "clone"
+    folder.mkdir()
     wanted = ["dvc.yaml", "params.yaml", ".dvc", ".dvcignore", "stages", "shortcuts", "models"]
     for name in wanted:
         source = REPOSITORY / name
