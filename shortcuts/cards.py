@@ -38,6 +38,7 @@ def states_card(
         "layers": model.layers,
         "width": model.width,
         "tokenizer": tokens_card.get("tokenizer"),
+        "max_tokens": tokens_card.get("max_tokens"),
         "corpus": {"name": corpus, "sentences_sha256": tokens_card.get("sentences_sha256")},
         "split": split,
         "sentences": sentences,
@@ -74,13 +75,25 @@ def check_model(card: Mapping[str, Any], model: LanguageModel, what: str | Path)
 
 
 def check_states(card: Mapping[str, Any], states_card: Mapping[str, Any], what: str | Path) -> None:
-    """Raise `InputError` if maps and hidden states come from different models, corpora or seeds."""
-    for key in ("model", "corpus", "seed", "convention"):
+    """Raise `InputError` if maps and hidden states come from different models, corpora, seeds or tokens."""
+    keys = ["model", "corpus", "seed", "convention", "tokenizer", "max_tokens"]
+    if card["split"] == states_card["split"]:
+        keys.append("tokens_sha256")
+    for key in keys:
         if card[key] != states_card[key]:
             raise InputError(
                 f"{what} was made with {key} {card[key]}, but the hidden states with {states_card[key]}; "
                 "rerun stages 03 to 06 together"
             )
+
+
+def check_same_run(r2: Mapping[str, Any], fixed: Mapping[str, Any], early: Mapping[str, Any]) -> None:
+    """Raise `InputError` if the cards of r2, fixed exits and early exits do not speak of the same maps and states."""
+    if artifacts.fingerprint(r2) != fixed["layer_maps"] or early != fixed:
+        raise InputError(
+            "r2, fixed exits and early exits come from different runs; rerun stages/07_score_r2.py, "
+            "stages/08_score_exits.py and stages/09_score_early_exits.py"
+        )
 
 
 def _describe(identity: Mapping[str, Any]) -> str:

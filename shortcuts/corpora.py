@@ -220,8 +220,8 @@ def article_sentences(article: str, split: Splitter, *, paragraph_final: bool = 
 def draw(corpus: Corpus, articles: Iterable[str], split: Splitter, train: int, validation: int, seed: int) -> Drawn:
     """Draw distinct sentences for the two splits, uniformly, from a seed.
 
-    With `sentences_per_article` set, that many are drawn from each article until there are enough; without, all
-    sentences of all articles are candidates. Raises `InputError` if there are too few.
+    With `sentences_per_article` set, that many candidates are drawn from each article; without, all of its sentences
+    are. A streamed corpus is read until there are enough. Raises `InputError` if there are too few.
     """
     wanted = train + validation
     candidates: dict[str, None] = {}  # a set that remembers its order
@@ -237,8 +237,8 @@ def draw(corpus: Corpus, articles: Iterable[str], split: Splitter, train: int, v
         if corpus.sentences_per_article is not None:
             found = _choose_new(found, candidates, corpus.sentences_per_article, derive(seed, "article", article))
         candidates.update(dict.fromkeys(found))
-        if corpus.sentences_per_article is not None and len(candidates) >= wanted:
-            break
+        if isinstance(corpus, WikipediaCorpus) and len(candidates) >= wanted and corpus.sentences_per_article:
+            break  # its articles come in random order; a file is read whole, or its head would be favoured
     if len(candidates) < wanted:
         what = corpus.path if isinstance(corpus, FileCorpus) else "the corpus"
         raise InputError(

@@ -179,4 +179,10 @@ class HiddenStates:
 
     def stack(self) -> Tensor:
         """All hidden states at once, (L + 1, n, d)."""
-        return torch.cat([shard.hidden_states for shard in self], dim=1)
+        states = torch.empty(self.layers + 1, len(self), self.width)
+        first = 0
+        for shard in self:
+            last = first + shard.hidden_states.shape[1]
+            states[:, first:last] = shard.hidden_states
+            first = last
+        return states

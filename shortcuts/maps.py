@@ -19,6 +19,7 @@ from shortcuts.errors import InputError
 from shortcuts.models import LanguageModel, stand_in_steps
 
 Pair = tuple[int, int]
+KEPT = 64  # matrices in memory at a time; all those of a large model would fill it
 
 
 def layer_file(source: int, target: int) -> str:
@@ -52,7 +53,7 @@ def describe_ranks(ranks: Mapping[str, int], width: int) -> str:
 
 
 class _Maps(Mapping[Pair, Tensor]):
-    """Matrices (d, d) in one folder, each loaded and checked when first used."""
+    """Matrices (d, d) in one folder, each loaded and checked when it is used."""
 
     pattern: re.Pattern[str]
     made_by: str
@@ -60,10 +61,10 @@ class _Maps(Mapping[Pair, Tensor]):
     def __init__(self, folder: Path, card: dict[str, Any] | None) -> None:
         self.folder = folder
         self.card = card  # None for matrices that came without one, such as the study's own
+        # With a card, the card says what belongs here: a lost file is missed, a foreign one not taken in.
+        names = card["files"] if card else sorted(path.name for path in folder.glob("*.pickle"))
         self._files = {
-            (int(match[1]), int(match[2])): path.name
-            for path in sorted(folder.glob("*.pickle"))
-            if (match := self.pattern.fullmatch(path.name))
+            (int(match[1]), int(match[2])): name for name in names if (match := self.pattern.fullmatch(name))
         }
         self._loaded: dict[Pair, Tensor] = {}
         self._shape: torch.Size | None = None
@@ -91,6 +92,8 @@ class _Maps(Mapping[Pair, Tensor]):
         if key not in self._loaded:
             if key not in self._files:
                 raise KeyError(f"{self.folder} has no matrix for {key}; it has {len(self._files)} others")
+            if len(self._loaded) >= KEPT:
+                self._loaded.pop(next(iter(self._loaded)))
             self._loaded[key] = self._read(self._files[key])
         return self._loaded[key]
 
@@ -102,7 +105,7 @@ class _Maps(Mapping[Pair, Tensor]):
 
     def _read(self, name: str) -> Tensor:
         path = self.folder / name
-        matrix = artifacts.load(path, sha256=self.card["files"].get(name) if self.card else None)
+        matrix = artifacts.load(path, made_by=self.made_by, sha256=self.card["files"][name] if self.card else None)
         if not isinstance(matrix, Tensor):
             raise InputError(f"{path} holds a {type(matrix).__name__}, not one tensor")
         shape = self._shape or torch.Size((matrix.shape[-1:].numel(),) * 2)

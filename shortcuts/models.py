@@ -314,6 +314,8 @@ def choose_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda", "mps"):
+            raise RuntimeError
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {name} is not available here; use auto or cpu") from error

@@ -48,23 +48,23 @@ STYLE: Any = {
 }
 
 
-def draw_all(r2: Table, exits: Table, early_exit: Table, about: str) -> dict[str, Figure]:
-    """Every figure of the study by its name; about: model and corpus, for the titles."""
+def draw_all(r2: Table, exits: Table, early_exit: Table, precision: float, about: str) -> dict[str, Figure]:
+    """Every figure of the study by its name; precision: where savings are read off; about: model and corpus."""
     layers = max(record["layer"] for record in exits)
     parts = ["mat", "mat_attn", "mat_ln1_ln2", "mat_ffn"]
+    replaced = f"Parts replaced by matrices, {about}"
     with plt.rc_context(STYLE):
         figures = {
             f"r2_scores_{layers}": r2_figure(r2, layers, about),
             f"pre_{layers}": precision_figure(exits, layers, about),
             f"surp_{layers}": lines_figure(exits, ["mat", "id"], SURPRISAL, layers, f"Surprisal, {about}"),
             f"kl_{layers}": lines_figure(exits, ["mat", "id"], KL, layers, f"KL divergence, {about}"),
-            f"ee_pre1_{layers}": early_exit_figure(early_exit, "mean_layers", about),
-            f"cost_{layers}": early_exit_figure(early_exit, "relative_cost", about),
+            f"ee_pre1_{layers}": early_exit_figure(early_exit, "mean_layers", precision, about),
+            f"cost_{layers}": early_exit_figure(early_exit, "relative_cost", precision, about),
         }
         for k in PRECISION_AT:
-            title = f"Parts replaced by matrices, {about}"
-            figures[f"parts_pre{k}_{layers}"] = lines_figure(exits, parts, precision_panel(k), layers, title)
-        figures[f"parts_surp_{layers}"] = lines_figure(exits, parts, SURPRISAL, layers, title)
+            figures[f"parts_pre{k}_{layers}"] = lines_figure(exits, parts, precision_panel(k), layers, replaced)
+        figures[f"parts_surp_{layers}"] = lines_figure(exits, parts, SURPRISAL, layers, replaced)
     return figures
 
 
@@ -155,7 +155,7 @@ def _draw_lines(axis: Axes, exits: Table, mappings: Sequence[str], panel: str, l
     axis.xaxis.set_major_locator(MultipleLocator(tick_step(layers)))
 
 
-def early_exit_figure(table: Table, x: str, about: str) -> Figure:
+def early_exit_figure(table: Table, x: str, precision: float, about: str) -> Figure:
     """Precision@1 of early and of fixed exits against mean layers run or against relative FLOPs."""
     figure, axis = plt.subplots(figsize=(5.6, 3.9))
     for mapping in ("mat", "id"):
@@ -171,7 +171,7 @@ def early_exit_figure(table: Table, x: str, about: str) -> Figure:
                 markersize=3.5,
                 label=f"{mapping}, {kind} exit",
             )
-    axis.axhline(0.95, color="0.6", linewidth=0.8, zorder=0)
+    axis.axhline(precision, color="0.6", linewidth=0.8, zorder=0)
     if x == "mean_layers":
         axis.set(xlabel="layers run (mean)", title=f"Early exit against fixed exit, {about}")
     else:

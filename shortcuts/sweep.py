@@ -93,6 +93,6 @@ def saving(records: Sequence[Mapping[str, Any]], precision: float, key: str, who
     key: `mean_layers` (whole = L) or `relative_cost` (whole = 1). Negative where the exits cost more than they save.
     """
     x = torch.tensor([record[key] for record in records], dtype=torch.float64)
-    y = torch.tensor([float(record["correct"].mean()) for record in records], dtype=torch.float64)
+    y = torch.tensor([float(record["correct"].double().mean()) for record in records], dtype=torch.float64)
     at = crossing(x, y, precision)
     return None if at is None else 1 - at / whole

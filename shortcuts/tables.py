@@ -152,11 +152,12 @@ def metrics(
         sweep = [record for record in early if record["mapping"] == mapping]
         summary[mapping] = {
             "mean_r2": float(np.mean(own_r2)),
+            "pairs": len(own_r2),
             "precision_at_1": {
                 f"depth_{round(100 * depth)}": float(np.interp(depth * layers, at_layers, at_values))
                 for depth in (0.25, 0.5, 0.75)
             },
-            f"saving_at_{round(100 * precision)}": {
+            f"saving_at_{100 * precision:g}": {
                 "layers": saving(sweep, precision, "mean_layers", layers),
                 "flops": saving(sweep, precision, "relative_cost", 1.0),
             },
@@ -186,7 +187,7 @@ def by_layer(exits: Table, panel: str) -> str:
 def by_lambda(early: Sequence[Mapping[str, Any]]) -> str:
     """One row per mapping and threshold: mean layers run, relative cost, Precision@1."""
     rows = [
-        [r["mapping"], f"{r['lambda']:g}", r["mean_layers"], r["relative_cost"], float(r["correct"].mean())]
+        [r["mapping"], f"{r['lambda']:g}", r["mean_layers"], r["relative_cost"], float(r["correct"].double().mean())]
         for r in early
     ]
     return markdown(["mapping", "lambda", "mean layers", "relative cost", "Precision@1"], rows)

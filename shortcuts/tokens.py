@@ -12,6 +12,7 @@ from torch import Tensor
 
 from shortcuts import artifacts
 from shortcuts.errors import InputError
+from shortcuts.params import Params
 from shortcuts.seeds import derive
 
 
@@ -83,6 +84,17 @@ def _cut(ids: list[int], special: list[int], max_tokens: int) -> tuple[list[int]
     return ids[:opening] + ids[tail:], special[:opening] + special[tail:]
 
 
+def check_sentences(sentences: dict[str, Any], params: Params, path: Path) -> None:
+    """Raise `InputError` if the sentences were drawn under other settings."""
+    drawn = (sentences["card"]["seed"], len(sentences["train"]), len(sentences["validation"]))
+    asked = (params.seed, params.sentences.train, params.sentences.validation)
+    if drawn != asked:
+        raise InputError(
+            f"{path} was drawn with seed, train, validation = {drawn}, but the settings say {asked}; "
+            "rerun stages/01_fetch_sentences.py"
+        )
+
+
 def limit(tokenizer: Any, config: Any, max_tokens: int | None) -> int:
     """The most tokens a sentence may have: the model's own limit, or a lower one the user set."""
     limits = [config.max_position_embeddings, tokenizer.model_max_length]  # the latter is huge where unknown
@@ -111,6 +123,8 @@ def load_tokens(path: Path) -> tuple[Tokens, dict[str, Any]]:
     if not isinstance(listed, (list, tuple)):
         raise InputError(f"{path}: tokenized_sentences is a {type(listed).__name__}; it must be a list, one a sentence")
     sentences = [_whole_numbers(ids, f"{path}: sentence {number}").flatten() for number, ids in enumerate(listed)]
+    if not listed or not isinstance(value.get("card", {}), dict):
+        raise InputError(f"{path} has {'a card that is no mapping' if listed else 'no sentences'}; make it anew")
     positions = _whole_numbers(value["token_positions"], f"{path}: token_positions")
     if positions.shape != (len(sentences),):
         raise InputError(

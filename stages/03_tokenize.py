@@ -14,7 +14,7 @@ from shortcuts.stage import SPLITS, Folders, parse_args, run, sentences_file
 
 def main() -> None:
     args = parse_args(__doc__)
-    from shortcuts import artifacts, tokens
+    from shortcuts import artifacts, regression, tokens
     from shortcuts.models import load_config, load_tokenizer
     from shortcuts.params import read_params
 
@@ -22,6 +22,7 @@ def main() -> None:
     entry = params.model(args.model)
     source = sentences_file(params.corpus)
     sentences = artifacts.load(source, made_by="stages/01_fetch_sentences.py")
+    tokens.check_sentences(sentences, params, source)
     config, family = load_config(entry.path, entry.revision)
     tokenizer = load_tokenizer(entry.path, entry.revision)
     max_tokens = tokens.limit(tokenizer, config, params.tokenize.max_tokens)
@@ -30,6 +31,8 @@ def main() -> None:
         made = tokens.tokenize(
             sentences[split], tokenizer, causal=family.causal, max_tokens=max_tokens, seed=params.seed
         )
+        if split == "train":
+            regression.check_rows(len(made), config.hidden_size)
         card = {
             "corpus": sentences["card"],
             "sentences_sha256": artifacts.file_sha256(source),

@@ -20,6 +20,7 @@ def main() -> None:
     from shortcuts.resume import Partial
 
     params = read_params(args.params)
+    params.model(args.model)
     folders = Folders(args.model, params.corpus)
     device = models.choose_device(args.device)
     states = hidden.HiddenStates.open(folders.hidden("train"))

@@ -18,6 +18,7 @@ def main() -> None:
     from shortcuts.params import read_params
 
     params = read_params(args.params)
+    params.model(args.model)
     folders = Folders(args.model, params.corpus)
     device = models.choose_device(args.device)
     fitted = maps.LayerMaps.load(folders.layer_maps)

@@ -34,13 +34,12 @@ def main() -> None:
     data = tokens.load_states_tokens(folders.tokens("validation"), states.card)
     stacked = states.stack()
 
-    recipe = {
+    card = {
         "states": states.fingerprint,
-        "maps": [artifacts.fingerprint(fitted.card) for fitted in (layer_maps, submodule_maps)],
-        "exits": vars(params.exits),
-        "extract": vars(params.extract),
-        "device": model.device.type,
+        "layer_maps": artifacts.fingerprint(layer_maps.card),
+        "submodule_maps": artifacts.fingerprint(submodule_maps.card),
     }
+    recipe = {**card, "exits": vars(params.exits), "extract": vars(params.extract), "device": model.device.type}
     with Partial("08_score_exits", f"{args.model}.{params.corpus}", recipe) as partial:
         chunks = list(hidden.shard_ranges(len(data), params.exits.sentences_per_chunk))
         with tqdm(total=len(data), desc=f"{args.model}: exits", unit=" sentences", disable=None) as bar:
@@ -54,7 +53,6 @@ def main() -> None:
                 bar.update(last - first)
         records = exits.join_chunks([partial.load(exits.chunk_file(number)) for number, _, _ in chunks])
         counted = cost.count(model, data.lengths, data.positions)
-        card = cards.maps_card(states.card, layer_maps.card["ranks"])
         result = {"records": records, "positions": data.positions, "cost": vars(counted), "card": card}
         artifacts.save(folders.fixed_exits, result)
         partial.discard()

@@ -17,6 +17,7 @@ def main() -> None:
     from shortcuts.params import read_params
 
     params = read_params(args.params)
+    params.model(args.model)
     folders = Folders(args.model, params.corpus)
     fixed = artifacts.load(folders.fixed_exits, made_by="stages/08_score_exits.py")
     cost = Cost(**fixed["cost"])

@@ -13,15 +13,17 @@ from shortcuts.stage import Folders, parse_args, run
 
 def main() -> None:
     args = parse_args(__doc__)
-    from shortcuts import artifacts, plots, tables
+    from shortcuts import artifacts, cards, plots, tables
     from shortcuts.cost import Cost
     from shortcuts.params import read_params
 
     params = read_params(args.params)
+    params.model(args.model)
     folders = Folders(args.model, params.corpus)
     r2 = artifacts.load(folders.r2, made_by="stages/07_score_r2.py")
     fixed = artifacts.load(folders.fixed_exits, made_by="stages/08_score_exits.py")
     early = artifacts.load(folders.early_exits, made_by="stages/09_score_early_exits.py")
+    cards.check_same_run(r2["card"], fixed["card"], early["card"])
     cost = Cost(**fixed["cost"])
 
     r2_table = tables.r2_table(r2["score_mat"], r2["score_id"])
@@ -29,7 +31,9 @@ def main() -> None:
     early_exit = tables.early_exit_table(early["records"], fixed["records"], cost, params.bootstrap, params.seed)
     for name, table in tables.plot_tables(r2_table, exits, early_exit).items():
         artifacts.save_json(folders.plots / name / f"{name}.json", table)
-    figures = plots.draw_all(r2_table, exits, early_exit, f"{args.model} on {params.corpus}")
+    figures = plots.draw_all(
+        r2_table, exits, early_exit, params.early_exit.precision, f"{args.model} on {params.corpus}"
+    )
     for name, figure in figures.items():
         plots.save(figure, {"svg": folders.plots / "figures", "pdf": folders.plots / "pdf"}, name)
     summary = tables.metrics(args.model, params.corpus, r2_table, exits, early["records"], params.early_exit.precision)

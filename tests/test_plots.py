@@ -104,7 +104,7 @@ def test_printed_tables_are_markdown(results):
 def test_every_figure_of_the_study_is_drawn_twice_to_the_same_bytes(results, tmp_path):
     _, _, r2, exits, early_exit = results
     for folder in ("one", "two"):
-        figures = plots.draw_all(r2, exits, early_exit, "model on corpus")
+        figures = plots.draw_all(r2, exits, early_exit, 0.95, "model on corpus")
         for name, figure in figures.items():
             plots.save(figure, {"svg": tmp_path / folder, "pdf": tmp_path / folder}, name)
     named = {
