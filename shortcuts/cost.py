@@ -2,7 +2,8 @@
 
 One multiply-add is two operations. Only matrix products are counted; norms, softmax and activations are left out, as
 is usual. A causal model's blocks are charged for the sampled token, as if every block had seen the earlier ones; in
-generation the blocks that an exit skips would still owe theirs to later tokens. `tests/test_cost.py` compares the count with torch's own.
+generation the blocks that an exit skips would still owe theirs to later tokens. `tests/test_cost.py` compares the
+count with torch's own.
 """
 
 from __future__ import annotations
