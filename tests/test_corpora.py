@@ -499,3 +499,12 @@ def test_real_sentences_are_enough_for_the_study(shared_data):
     lines = set(path.read_text(encoding="utf-8").splitlines())
     assert drawn.candidates == len(lines) > 18_000
     assert {*drawn.train, *drawn.validation} <= lines
+
+
+def test_articles_of_a_file_are_drawn_from_all_of_it_not_from_its_head():
+    corpus = FileCorpus(source="file", path="unused.txt", unit="articles", sentences_per_article=1)
+    articles = [f"Sentence of article {number}." for number in range(1000)]
+    drawn = corpora.draw(corpus, articles, corpora.whole_line, 80, 20, seed=0)
+    numbers = [int(sentence.rstrip(".").split()[-1]) for sentence in drawn.train + drawn.validation]
+    assert drawn.articles == 1000
+    assert 400 < sum(numbers) / len(numbers) < 600

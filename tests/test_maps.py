@@ -167,3 +167,17 @@ def test_a_damaged_matrix_is_refused(fitted, tmp_path):
 def test_ranks_are_told_only_where_they_are_low():
     assert describe_ranks({"0": 8, "1": 8}, 8) == "all sources of full rank"
     assert "0: 5" in describe_ranks({"0": 5, "1": 8}, 8)
+
+
+def test_a_lost_matrix_is_missed_and_a_foreign_one_is_not_taken_in(fitted, tmp_path):
+    import shutil
+
+    _, _, folder = fitted
+    copy = tmp_path / "layers"
+    shutil.copytree(folder / "layers", copy)
+    (copy / "0_1.pickle").rename(copy / "0_9.pickle")
+    maps = LayerMaps.load(copy)
+    assert (0, 9) not in list(maps)
+    assert (0, 1) in list(maps)
+    with pytest.raises(InputError, match=r"0_1\.pickle does not exist; run stages/05_fit_layer_maps.py"):
+        maps[0, 1]

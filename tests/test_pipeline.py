@@ -287,7 +287,7 @@ def test_wrong_models_and_missing_steps_end_in_one_line(finished, tmp_path):
     assert "stages/05_fit_layer_maps.py" in result.stderr
 
 
-def test_dvc_runs_the_pipeline_once_and_then_nothing(tmp_path):
+def test_dvc_runs_the_pipeline_once_then_nothing_and_the_readmes_example_works_on_it(tmp_path):
     pytest.importorskip("dvc")
     folder = tmp_path / "clone"
     folder.mkdir()
@@ -321,3 +321,38 @@ def test_dvc_runs_the_pipeline_once_and_then_nothing(tmp_path):
     assert len(shown["data"]) == 10 + 6  # figures and tables
     metrics = dvc("metrics", "show")
     assert "precision_at_1" in metrics
+    example = re.search(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)[1]
+    shown = subprocess.run([sys.executable, "-c", example], cwd=folder, env=environment, capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    lines = shown.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == [str(layer) for layer in range(7)]
+    assert (
+        lines[-1].split("|")[0].split()[1:] == lines[-1].split("|")[1].split()
+    )  # at the last layer both are the model
+
+
+def test_results_of_different_runs_are_not_drawn_together(finished, tmp_path):
+    folder, model, _ = finished
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy)
+    params = yaml.safe_load((copy / "params.yaml").read_text())
+    params["seed"] = 1
+    (copy / "params.yaml").write_text(yaml.safe_dump(params))
+    refused = run_stages(copy, model, [stage(3)], expect=2)
+    assert "01_fetch_sentences.py" in refused.stderr
+    run_stages(copy, model, [stage(number) for number in (1, 3, 4)])
+    refused = run_stages(copy, model, [stage(7)], expect=2)
+    assert "seed 0" in refused.stderr
+    run_stages(copy, model, [stage(number) for number in (5, 6, 8)])
+    refused = run_stages(copy, model, [stage(10)], expect=2)
+    assert "different runs" in refused.stderr
+
+
+def test_fewer_sentences_than_the_model_is_wide_are_refused_before_any_state_is_recorded(study, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(study, folder)
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["sentences"] = {"train": 15, "validation": 5}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    refused = run_stages(folder, "toy-gpt2", [stage(1), stage(3)], expect=2)
+    assert "15 train sentences" in refused.stderr

@@ -110,4 +110,7 @@ def test_the_saving_is_the_share_of_layers_not_run_and_none_if_never_reached():
     ]
     assert saving(records, 0.75, "mean_layers", 4) == pytest.approx(1 - 3 / 4)
     assert saving(records, 1.0, "relative_cost", 1) == pytest.approx(-0.2)
+    exactly = torch.cat([torch.ones(2850), torch.zeros(150)])  # whose float32 mean is a little less than 0.95
+    at_the_level = [{"mean_layers": 3.0, "relative_cost": 0.9, "correct": exactly}]
+    assert saving(at_the_level, 0.95, "mean_layers", 6) == pytest.approx(0.5)
     assert saving(records[:1], 0.95, "mean_layers", 4) is None
