@@ -69,18 +69,23 @@ def test_without_a_limit_every_distinct_sentence_is_a_candidate():
     }
 
 
-def test_one_sentence_an_article_takes_exactly_one_and_reads_no_more_articles_than_needed():
+def streamed(number):
+    return WikipediaCorpus(
+        source="wikipedia", dataset="unused", config=None, revision=None, sentences_per_article=number
+    )
+
+
+def test_one_sentence_a_streamed_article_takes_exactly_one_and_reads_no_more_articles_than_needed():
     articles = [article.removesuffix("The end.") for article in ARTICLES]
     read = []
-    drawn = draw(one_an_article(), 7, 3, articles=(read.append(article) or article for article in articles))
+    drawn = draw(streamed(1), 7, 3, articles=(read.append(article) or article for article in articles))
     assert len(read) == drawn.articles == 10
     sentences = drawn.train + drawn.validation
     assert [sum(sentence in article for sentence in sentences) for article in read] == [1] * 10
 
 
 def test_several_sentences_an_article_are_distinct_sentences_of_it():
-    corpus = FileCorpus(source="file", path="unused.txt", unit="articles", sentences_per_article=3)
-    drawn = draw(corpus, 27, 3)
+    drawn = draw(streamed(3), 27, 3)
     counts = Counter(re.search(r"\d+(?=\.| \d+\.)", s)[0] for s in drawn.train + drawn.validation if s != "The end.")
     assert drawn.articles == 10
     assert set(counts.values()) <= {2, 3}
@@ -484,8 +489,8 @@ def test_real_articles_give_one_sentence_each(shared_data, sentencizer):
     common = {"source": "file", "path": str(path), "unit": "articles", "min_characters": 30}
     corpus = FileCorpus(**common, sentences_per_article=1)
     drawn = corpora.draw(corpus, corpora.read_articles(corpus, 0), sentencizer, 8, 4, 0)
-    assert drawn.articles == 12
-    articles = [article for article, _ in zip(corpora.read_articles(corpus, 0), range(12), strict=False)]
+    assert drawn.articles == drawn.candidates == 102
+    articles = list(corpora.read_articles(corpus, 0))
     for sentence in drawn.train + drawn.validation:
         assert sum(sentence in article for article in articles) >= 1
         assert len(sentence) >= 30
