@@ -1,11 +1,13 @@
 """Files between the stages: byte-deterministic, written atomically, loaded without running anything.
 
-A pickle written here opens with a plain `pickle.load`. One from elsewhere opens with `load`, safely.
+A pickle written here opens with a plain `pickle.load`, which stops before the checksum that ends the file. One from
+elsewhere opens with `load`, safely.
 """
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -21,29 +23,64 @@ import numpy as np
 from shortcuts.errors import InputError
 from shortcuts.unpickle import ARRAY_KINDS, unpickle
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 PROTOCOL = 4  # fixed, so that a newer Python writes the same bytes
+_SEAL = b"\nsha256 "  # and the digest of all bytes before it, in hexadecimal, and a line break, end every file
 
 
 # --- writing -----------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn a failure to write `path` (disk full, no permission) into an `InputError` of one line."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({error.strerror or error}); mend that and run again, finished work is kept"
+        ) from error
+
+
+@contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Write a file beside `path` and rename it into place on success: a reader never sees half a file."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())  # mkstemp is private; an artifact is an ordinary file
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-        raise
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                _hold(file)
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o666 & ~_umask())  # mkstemp is private; an artifact is an ordinary file
+            os.replace(name, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+            raise
+
+
+def _hold(file: IO[bytes]) -> None:
+    """Mark an open file as being written by a living process; fails if another process has marked it."""
+    if fcntl is not None:  # elsewhere an open file cannot be removed, which serves as well
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what a killed writer of `path` left beside it."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with contextlib.suppress(OSError):
+            with left.open("rb") as file:
+                _hold(file)
+            left.unlink()
 
 
 def _umask() -> int:
@@ -103,7 +140,12 @@ def save(path: str | os.PathLike[str], value: Any) -> str:
     with atomic_file(path) as file:
         hashing = _HashingFile(file)
         _Pickler(hashing).dump(value)  # type: ignore[arg-type]
+        hashing.write(_seal(hashing.digest))
     return hashing.digest.hexdigest()
+
+
+def _seal(digest: Any) -> bytes:
+    return _SEAL + digest.hexdigest().encode() + b"\n"
 
 
 class _HashingFile:
@@ -138,9 +180,24 @@ def load(path: str | os.PathLike[str], *, made_by: str | None = None, sha256: st
     if not path.is_file():
         mend = f"; run {made_by} first" if made_by else ""
         raise InputError(f"{path} does not exist{mend}")
-    if sha256 is not None and file_sha256(path) != sha256:
+    try:
+        damaged = file_sha256(path) != sha256 if sha256 is not None else _broken_seal(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error})") from error
+    if damaged:
         raise InputError(f"{path} is damaged: its bytes are not those that were written; make it anew")
     return unpickle(path)
+
+
+def _broken_seal(path: Path) -> bool:
+    """Whether the file ends in a checksum, or a part of one, that is not that of the bytes before it."""
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - len(_seal(hashlib.sha256()))))
+        before, mark, digest = file.read().partition(_SEAL)
+    if not mark:  # a file from elsewhere; the pickle in it is whole or will not load
+        return False
+    return mark + digest != _seal(_digest(path, size - len(mark) - len(digest)))
 
 
 def load_json(path: str | os.PathLike[str], *, made_by: str | None = None) -> Any:
@@ -160,11 +217,17 @@ def load_json(path: str | os.PathLike[str], *, made_by: str | None = None) -> An
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
+    return _digest(Path(path), os.path.getsize(path)).hexdigest()
+
+
+def _digest(path: Path, size: int) -> Any:
+    """The SHA-256 of the first `size` bytes of a file."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while block := file.read(1 << 20):
+        while block := file.read(min(size, 1 << 20)):
             digest.update(block)
-    return digest.hexdigest()
+            size -= len(block)
+    return digest
 
 
 def fingerprint(recipe: Any) -> str:

@@ -17,6 +17,7 @@ from shortcuts import artifacts
 from shortcuts.errors import InputError
 
 WORK = Path("data/.work")
+PATIENCE = 10.0  # seconds for the orphan of a killed `dvc` to notice and end, before the lock counts as taken
 
 
 class Partial:
@@ -24,7 +25,8 @@ class Partial:
 
     A unit is a name and one or more files. A unit counts as finished only if it was journalled under the same
     recipe (parameters, input hashes, our own code) and its files still have the recorded checksums; anything else
-    is computed again. The folder lies outside DVC's outs, because DVC deletes outs before a stage runs.
+    is computed again. The folder lies outside DVC's outs, because DVC deletes outs before a stage runs. It outlives
+    the stage, its files shared with what was published, because `dvc` can be killed before it has taken them in.
 
     An exclusive lock, which dies with its process, keeps a second run (or an orphan of a killed `dvc`) away.
 
@@ -38,20 +40,26 @@ class Partial:
     def __init__(self, stage: str, item: str, recipe: Mapping[str, Any], root: Path = WORK) -> None:
         self.item_folder = root / stage / item
         self.folder = self.item_folder / artifacts.fingerprint([recipe, _code_fingerprint()])[:16]
-        self._journal = self.folder.with_suffix(".jsonl")  # beside the folder, which is renamed when it is published
+        self._journal = self.folder.with_suffix(".jsonl")
         self.resumed = 0  # units found finished when the run began
         self._units: dict[str, dict[str, Any]] = {}  # name -> {"files": {name: sha256}, "note": anything}
         self._lock = FileLock(self.item_folder / "lock")
 
     def __enter__(self) -> Partial:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with artifacts.writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self._lock.acquire(timeout=PATIENCE)
+            except Timeout:
+                raise InputError(
+                    f"another process is at work in {self.item_folder}; wait for it to end, or end it, and run again"
+                ) from None
         try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise InputError(
-                f"another process is at work in {self.item_folder}; wait for it to end, or end it, and run again"
-            ) from None
-        self._units = self._read_journal()
+            self._units = self._read_journal()
+            self._sweep()
+        except BaseException:
+            self._lock.release()
+            raise
         self.resumed = len(self._units)
         return self
 
@@ -70,7 +78,7 @@ class Partial:
         """Write the files (name -> value) of one unit, then record it as finished, with a JSON-able note."""
         checksums = {name: artifacts.save(self.folder / name, value) for name, value in files.items()}
         line = json.dumps({"unit": str(unit), "files": checksums, "note": note})
-        with open(self._journal, "ab") as journal:
+        with artifacts.writing(self._journal), open(self._journal, "ab") as journal:
             journal.write(line.encode() + b"\n")
             journal.flush()
             os.fsync(journal.fileno())
@@ -89,38 +97,40 @@ class Partial:
         return self._units[str(unit)]["note"]
 
     def publish(self, folder: Path, card: Mapping[str, Any]) -> None:
-        """Turn the work folder into the finished `folder`, replacing what was there, with its `card.json`.
+        """Make the finished files the content of `folder`, replacing what was there, with its `card.json`.
 
-        The card gains `files`, the checksum of each. Killed at any point, either the old folder, or the new one, or
-        the whole partial work is there.
+        The card gains `files`, the checksum of each. Killed at any point, either the old folder or the new one is
+        there, or neither and running again publishes without computing.
         """
-        keep = self.checksums()
-        artifacts.save_json(self.folder / "card.json", {**card, "files": keep})
-        for path in self.folder.iterdir():
-            if path.name not in keep and path.name != "card.json":
-                path.unlink()
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staged = self.folder
-        if staged.stat().st_dev != folder.parent.stat().st_dev:  # a rename needs one file system
-            staged = folder.with_name(f".{folder.name}.new")
-            shutil.rmtree(staged, ignore_errors=True)
-            shutil.copytree(self.folder, staged)
-        outgoing = folder.with_name(f".{folder.name}.old")
-        shutil.rmtree(outgoing, ignore_errors=True)
-        if folder.exists():
-            folder.rename(outgoing)
-        staged.rename(folder)
-        shutil.rmtree(outgoing, ignore_errors=True)
-        self.discard()
+        checksums = self.checksums()
+        coming, going = (folder.with_name(f".{folder.name}.{age}") for age in ("new", "old"))
+        with artifacts.writing(folder):
+            for left in (coming, going):
+                shutil.rmtree(left, ignore_errors=True)
+            coming.mkdir(parents=True)
+            for name in checksums:
+                _link_or_copy(self.folder / name, coming / name)
+            artifacts.save_json(coming / "card.json", {**card, "files": checksums})
+            if folder.exists():
+                folder.rename(going)
+            coming.rename(folder)
+            shutil.rmtree(going, ignore_errors=True)
+        self.forget_others()
 
-    def discard(self) -> None:
-        """Forget all partial work of this item: it has been published, or another recipe left it behind."""
+    def forget_others(self) -> None:
+        """Remove what other recipes of this item left behind: its result has just been replaced."""
         for path in self.item_folder.iterdir():
-            if path.is_dir():
+            if path.is_dir() and path != self.folder:
                 shutil.rmtree(path)
-            elif path.suffix == ".jsonl":
+            elif path.suffix == ".jsonl" and path != self._journal:
                 path.unlink()
-        self._units = {}
+
+    def _sweep(self) -> None:
+        """Remove files of no finished unit: a unit that was being written when the process died."""
+        keep = self.checksums()
+        for path in self.folder.iterdir():
+            if path.name not in keep:
+                path.unlink()
 
     def _read_journal(self) -> dict[str, dict[str, Any]]:
         if not self._journal.exists():
@@ -143,6 +153,14 @@ class Partial:
             (path := self.folder / name).is_file() and artifacts.file_sha256(path) == sha256
             for name, sha256 in files.items()
         )
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """A second name for the same bytes on disk; a copy where the file system has no such thing."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _code_fingerprint() -> str:

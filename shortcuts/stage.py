@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,19 +41,34 @@ def parse_args(doc: str, *, model: bool = True, device: bool = False, split: boo
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a stage; print an `InputError` as one line and exit with code 2."""
+    """Run a stage; print an `InputError` as one line and exit with code 2, end cleanly when asked to."""
     # The hub's own bars and advice would tear the stage's single bar and closing line.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    signal.signal(signal.SIGTERM, _interrupt)  # what a scheduler sends before it kills
+    if "DVC_STAGE" in os.environ:
+        threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     try:
         main()
     except InputError as error:
         line = " ".join(str(error).split())
         print(f"{Path(sys.argv[0]).name}: error: {line}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        number = interrupt.args[0] if interrupt.args else signal.SIGINT
         print(f"{Path(sys.argv[0]).name}: interrupted; what was finished is kept", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(128 + number)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt(number)
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this process when the `dvc` that started it has been killed: nobody would take in what it makes."""
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def sentences_file(corpus: str) -> Path:

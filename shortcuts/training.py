@@ -229,28 +229,32 @@ def train(
         schedule.step()
         done = step + 1
         on_step(done, loss.item())
-        if done % settings.steps_per_checkpoint == 0 and done < settings.steps:
+        if done % settings.steps_per_checkpoint == 0 or done == settings.steps:
             state = {
-                "step": done,
                 "model": dict(model.state_dict()),
                 "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(),
             }
             # Two files in turn: a kill while one is being replaced leaves the other.
-            slot = done // settings.steps_per_checkpoint % 2
-            partial.save(f"checkpoint {slot}", {f"checkpoint_{slot}.pickle": state})
+            slot = math.ceil(done / settings.steps_per_checkpoint) % 2
+            partial.save(f"checkpoint {slot}", {f"checkpoint_{slot}.pickle": state}, note=done)
     return model.eval()
 
 
+def newest_checkpoint(partial: Partial) -> tuple[int, int | None]:
+    """The step of the newest checkpoint and its slot; (0, None) if there is none."""
+    slots = [(partial.note(f"checkpoint {slot}"), slot) for slot in (0, 1) if f"checkpoint {slot}" in partial]
+    return max(slots, default=(0, None))
+
+
 def _restore(partial: Partial, model: torch.nn.Module, optimizer: Any, schedule: Any) -> int:
-    states = [partial.load(f"checkpoint_{slot}.pickle") for slot in (0, 1) if f"checkpoint {slot}" in partial]
-    if not states:
-        return 0
-    newest = max(states, key=lambda state: state["step"])
-    model.load_state_dict(newest["model"])
-    optimizer.load_state_dict(newest["optimizer"])
-    schedule.load_state_dict(newest["schedule"])
-    return newest["step"]
+    step, slot = newest_checkpoint(partial)
+    if slot is not None:
+        state = partial.load(f"checkpoint_{slot}.pickle")
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+    return step
 
 
 def batch(

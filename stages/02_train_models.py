@@ -36,6 +36,7 @@ def main() -> None:
 
     recipe = {"settings": vars(settings), "text": text.sha256}
     with Partial("02_train_models", args.model, recipe) as partial:
+        resumed, _ = training.newest_checkpoint(partial)
         with tqdm(total=settings.steps, desc=f"{args.model}: train", unit="step", disable=None) as bar:
 
             def show(step: int, loss: float) -> None:
@@ -48,10 +49,10 @@ def main() -> None:
         result = training.evaluate(half, settings, held_out_rows, tokenizer)
         folder = Path("models") / args.model
         training.save_model(folder, half, tokenizer, training.model_card(args.model, settings, text, tokens, result))
-        partial.discard()
+        partial.forget_others()
     print(
-        f"{args.model}: {settings.steps:,} steps on {tokens:,} tokens, held-out loss {result.loss:.3f} nats "
-        f"(unigram {result.unigram_entropy:.3f}), in {folder}"
+        f"{args.model}: {settings.steps:,} steps ({resumed:,} resumed) on {tokens:,} tokens, held-out loss "
+        f"{result.loss:.3f} nats (unigram {result.unigram_entropy:.3f}), in {folder}"
     )
 
 

@@ -55,7 +55,7 @@ def main() -> None:
         counted = cost.count(model, data.lengths, data.positions)
         result = {"records": records, "positions": data.positions, "cost": vars(counted), "card": card}
         artifacts.save(folders.fixed_exits, result)
-        partial.discard()
+        partial.forget_others()
     print(
         f"{args.model}: {len(records)} exits of {len(data):,} sentences ({partial.resumed} of {len(chunks)} chunks "
         f"resumed), in {folders.fixed_exits}"

@@ -669,6 +669,7 @@ def test_one_flipped_bit_never_raises_anything_but_an_input_error(tmp_path):
 
 # --- damaged and missing files -----------------------------------------------------------------------------
 
+SEAL = len(b"\nsha256 ") + 64 + 1  # bytes that end a file
 SMALL = {
     "saved": None,
     "pickled tensor": pickle.dumps(torch.arange(2.0)),
@@ -688,8 +689,35 @@ def test_a_file_cut_at_any_byte_is_refused(tmp_path, kind):
     artifacts.load(path)  # the positive control
     whole = path.read_bytes()
     step = 7 if kind == "torch.save" else 1  # a zip file is long, and slow to refuse
-    for length in range(0, len(whole), step):
+    mark = range(len(whole) - SEAL, len(whole) - 64 - 1) if kind == "saved" else range(0)
+    for length in set(range(0, len(whole), step)) - set(mark):
         refused(tmp_path / "cut.pickle", whole[:length])
+    for length in mark:  # of the mark before the checksum: the pickle is whole, as one from elsewhere is
+        (tmp_path / "cut.pickle").write_bytes(whole[:length])
+        assert same(artifacts.load(tmp_path / "cut.pickle"), artifacts.load(path))
+
+
+def test_a_file_says_itself_when_a_byte_of_it_has_changed(tmp_path):
+    """Without a card beside it: every byte but those of the mark itself, each flipped in one bit."""
+    path = tmp_path / "whole.pickle"
+    artifacts.save(path, {"a": torch.arange(2.0), "b": [np.arange(2), "text"]})
+    whole = path.read_bytes()
+    value = artifacts.load(path)
+    for place in range(len(whole)):
+        changed = bytearray(whole)
+        changed[place] ^= 1 << place % 8
+        if len(whole) - SEAL <= place < len(whole) - 64 - 1:
+            (tmp_path / "changed.pickle").write_bytes(changed)
+            assert same(artifacts.load(tmp_path / "changed.pickle"), value)
+        else:
+            assert "damaged" in refused(tmp_path / "changed.pickle", bytes(changed))
+
+
+def test_a_plain_pickle_load_does_not_see_the_checksum(tmp_path):
+    artifacts.save(tmp_path / "x.pickle", 3)
+    with open(tmp_path / "x.pickle", "rb") as file:
+        assert pickle.load(file) == 3
+        assert file.read() == b"\nsha256 " + hashlib.sha256(pickle.dumps(3, 4)).hexdigest().encode() + b"\n"
 
 
 def test_other_bytes_than_were_written_are_refused(tmp_path):

@@ -227,7 +227,7 @@ def test_a_killed_extraction_continues_where_it_was_to_the_same_bytes(finished, 
     assert {name: data for name, data in artifacts_of(copy).items() if name.startswith(train)} == expected
     for name in sorted(kept)[:resumed]:
         assert (copy / train / name).stat().st_mtime_ns == kept[name]  # not written again
-    assert not list(work.glob("*/"))
+    assert not list(copy.rglob("*.tmp"))
 
 
 WRONG = {

@@ -1,7 +1,9 @@
 """Partial work: continued where it is intact and of the same recipe, computed again otherwise, published whole."""
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shortcuts import artifacts
+from shortcuts import artifacts, resume
 from shortcuts.errors import InputError
 from shortcuts.resume import Partial
 
@@ -203,11 +205,43 @@ def test_publishing_replaces_the_old_folder_whole(root, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_publishing_forgets_the_partial_work(root, tmp_path):
+def test_publishing_forgets_the_work_of_other_recipes(root, tmp_path):
     work(root, units=2, recipe={"another": "recipe"})
     work(root, out=tmp_path / "out")
-    assert {path.name for path in (root / "stage" / "item").iterdir()} <= {"lock"}
-    assert work(root) == [0, 1, 2, 3]
+    assert len(list((root / "stage" / "item").glob("*.jsonl"))) == 1
+    assert work(root, units=2, recipe={"another": "recipe"}) == [0, 1]
+
+
+def test_what_was_published_and_then_lost_is_published_again_without_computing(root, tmp_path):
+    """`dvc` can be killed after a stage has ended and before it has taken in what the stage made."""
+    work(root, out=tmp_path / "out")
+    published = contents(tmp_path / "out")
+    shutil.rmtree(tmp_path / "out")  # as DVC does before it runs a stage
+    assert work(root, out=tmp_path / "out") == []
+    assert contents(tmp_path / "out") == published
+
+
+def test_published_and_partial_files_are_the_same_bytes_on_disk(root, tmp_path):
+    work(root, out=tmp_path / "out")
+    for name in (path.name for path in the_folder(root).iterdir()):
+        assert os.path.samefile(the_folder(root) / name, tmp_path / "out" / name)
+
+
+def test_a_published_file_damaged_in_place_costs_its_own_unit_and_no_other(root, tmp_path):
+    work(root, out=tmp_path / "out")
+    (tmp_path / "out" / "2.pickle").write_bytes(b"damaged")
+    assert work(root, out=tmp_path / "out") == [2]
+
+
+def test_without_hard_links_files_are_copied(root, tmp_path, monkeypatch):
+    def refuse(source, target):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    work(tmp_path / "other", out=tmp_path / "linked")
+    monkeypatch.setattr(os, "link", refuse)
+    work(root, out=tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(tmp_path / "linked")
+    assert not os.path.samefile(the_folder(root) / "2.pickle", tmp_path / "out" / "2.pickle")
 
 
 def test_files_of_no_finished_unit_are_not_published(root, tmp_path):
@@ -269,7 +303,8 @@ def another_process_at_work(root: Path):
         process.stdout.close()
 
 
-def test_a_second_process_is_refused_until_the_first_is_killed(root):
+def test_a_second_process_is_refused_until_the_first_is_killed(root, monkeypatch):
+    monkeypatch.setattr(resume, "PATIENCE", 0.1)
     with another_process_at_work(root) as process:
         with pytest.raises(InputError, match="another process is at work") as caught:
             work(root)
