@@ -194,7 +194,7 @@ def _broken_seal(path: Path) -> bool:
     with open(path, "rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - len(_seal(hashlib.sha256()))))
-        before, mark, digest = file.read().partition(_SEAL)
+        _, mark, digest = file.read().partition(_SEAL)
     if not mark:  # a file from elsewhere; the pickle in it is whole or will not load
         return False
     return mark + digest != _seal(_digest(path, size - len(mark) - len(digest)))

@@ -203,7 +203,7 @@ def test_every_stage_ends_with_a_line_that_says_what_was_made_and_where(finished
 def test_a_killed_extraction_continues_where_it_was_to_the_same_bytes(finished, tmp_path):
     folder, model, _ = finished
     copy = tmp_path / "killed"
-    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("hidden_*"))
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("hidden_*", ".work"))
     command = [sys.executable, str(stage(4)), "--model", model, "--split", "train", "--device", "cpu"]
     # Slowed down so that the kill falls between two shards.
     slow = "import sys, time, runpy; import shortcuts.hidden as h; e = h.extract\n"
