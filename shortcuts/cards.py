@@ -65,7 +65,8 @@ def check_model(card: Mapping[str, Any], model: LanguageModel, what: str | Path)
     from shortcuts.models import CONVENTION
 
     made_with, given = card["model"], dict(model.identity)
-    if made_with["weights_sha256"] != given["weights_sha256"]:
+    revisions = {made_with["revision"], given["revision"]} - {None}  # a folder on disk may have none
+    if made_with["weights_sha256"] != given["weights_sha256"] or len(revisions) > 1:
         raise InputError(
             f"{what} was made with {_describe(made_with)}, but the model in use is {_describe(given)}; "
             "rerun stages 03 to 06 for this model"

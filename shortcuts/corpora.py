@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +27,7 @@ class Drawn:
     validation: list[str]
     articles: int  # read
     candidates: int  # distinct sentences they were drawn from
-    skipped: int  # sentences too short, too long, or not prose
+    left_out: dict[str, int]  # why -> how many sentences
 
 
 # --- articles ----------------------------------------------------------------------------------------------
@@ -225,18 +226,24 @@ def draw(corpus: Corpus, articles: Iterable[str], split: Splitter, train: int, v
     """
     wanted = train + validation
     candidates: dict[str, None] = {}  # a set that remembers its order
-    read = skipped = 0
+    left_out: Counter[str] = Counter()
+    read = 0
     for article in articles:
         read += 1
-        found = []
+        if not article.strip():
+            left_out["empty"] += 1
+        found: dict[str, None] = {}
         for sentence in article_sentences(article, split, paragraph_final=corpus.paragraph_final):
-            if corpus.min_characters <= len(sentence) <= corpus.max_characters and _acceptable(corpus, sentence):
-                found.append(sentence)
+            if reason := _flaw(corpus, sentence):
+                left_out[reason] += 1
+            elif sentence in candidates or sentence in found:
+                left_out["repeated"] += 1
             else:
-                skipped += 1
+                found[sentence] = None
         if corpus.sentences_per_article is not None:
-            found = _choose_new(found, candidates, corpus.sentences_per_article, derive(seed, "article", article))
-        candidates.update(dict.fromkeys(found))
+            choose = random.Random(derive(seed, "article", article))
+            found = dict.fromkeys(choose.sample(list(found), min(corpus.sentences_per_article, len(found))))
+        candidates.update(found)
         if isinstance(corpus, WikipediaCorpus) and len(candidates) >= wanted and corpus.sentences_per_article:
             break  # its articles come in random order; a file is read whole, or its head would be favoured
     if len(candidates) < wanted:
@@ -246,13 +253,17 @@ def draw(corpus: Corpus, articles: Iterable[str], split: Splitter, train: int, v
             f"for {train:,} + {validation:,}; lower sentences.train or sentences.validation, or give a larger corpus"
         )
     drawn = random.Random(derive(seed, "sentences")).sample(list(candidates), wanted)
-    return Drawn(drawn[:train], drawn[train:], read, len(candidates), skipped)
+    return Drawn(drawn[:train], drawn[train:], read, len(candidates), dict(sorted(left_out.items())))
 
 
-def _choose_new(found: list[str], taken: dict[str, None], number: int, seed: int) -> list[str]:
-    fresh = [sentence for sentence in dict.fromkeys(found) if sentence not in taken]
-    return random.Random(seed).sample(fresh, min(number, len(fresh)))
-
-
-def _acceptable(corpus: Corpus, sentence: str) -> bool:
-    return not isinstance(corpus, DocstringsCorpus) or docstrings.is_prose(sentence)
+def _flaw(corpus: Corpus, sentence: str) -> str | None:
+    """Why the sentence cannot be a candidate, if it cannot."""
+    if len(sentence) < corpus.min_characters:
+        return "too short"
+    if len(sentence) > corpus.max_characters:
+        return "too long"
+    if any("\ud800" <= character <= "\udfff" for character in sentence):
+        return "not valid Unicode"  # half of a surrogate pair, as JSON can hold: no tokenizer takes it
+    if isinstance(corpus, DocstringsCorpus) and not docstrings.is_prose(sentence):
+        return "not prose"
+    return None

@@ -31,9 +31,10 @@ def main() -> None:
     card = {"corpus": params.corpus, **vars(corpus), "splitter": splitter, "seed": params.seed}
     path = sentences_file(params.corpus)
     artifacts.save(path, {"train": drawn.train, "validation": drawn.validation, "card": card})
+    left_out = ", ".join(f"{number:,} {why}" for why, number in drawn.left_out.items()) or "none"
     print(
         f"{params.corpus}: {len(drawn.train):,} + {len(drawn.validation):,} sentences drawn from "
-        f"{drawn.candidates:,} in {drawn.articles:,} texts ({drawn.skipped:,} left out), in {path}"
+        f"{drawn.candidates:,} in {drawn.articles:,} texts (left out: {left_out}), in {path}"
     )
 
 

@@ -109,7 +109,7 @@ def test_sentences_out_of_bounds_are_left_out_and_counted():
     corpus = FileCorpus(source="file", path="unused.txt", unit="articles", min_characters=3, max_characters=5)
     drawn = draw(corpus, 2, 1, articles=["a.\nab.\nabc.\nabcd.\nabcde."])
     assert sorted(drawn.train + drawn.validation) == ["ab.", "abc.", "abcd."]
-    assert drawn.skipped == 2
+    assert drawn.left_out == {"too long": 1, "too short": 1}
 
 
 def test_every_candidate_is_drawn_equally_often():

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import signal
 import subprocess
 import sys
 import types
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from shortcuts.errors import InputError
 from shortcuts.params import Params, build, read_params
+from shortcuts.stage import run
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHIPPED = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
@@ -374,16 +376,48 @@ def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path):
         ("seed: 0", "seed: 2024-13-45", "bad.yaml"),
     ],
 )
-def test_a_stage_ends_with_code_2_and_one_line(tmp_path, old, new, expected):
+def test_a_stage_script_ends_with_code_2_and_one_line(tmp_path, old, new, expected):
     assert old in TEXT
     (tmp_path / "bad.yaml").write_text(TEXT.replace(old, new, 1), encoding="utf-8")
     script = REPOSITORY / "stages" / "01_fetch_sentences.py"
     command = [sys.executable, str(script), "--params", "bad.yaml"]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert run.returncode == 2, run.stderr
-    assert run.stdout == ""
-    assert run.stderr.count("\n") == 1, run.stderr
-    assert run.stderr.startswith("01_fetch_sentences.py: error: bad.yaml")
-    assert expected in run.stderr
-    assert "Traceback" not in run.stderr
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("01_fetch_sentences.py: error: bad.yaml")
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["bad.yaml"]
+
+
+def bad_settings() -> typing.Iterator[tuple[str, Any]]:
+    """Every value of the shipped file missing, of wrong types, negative and huge; every mapping with a misspelt key."""
+    for place in PLACES:
+        if place in DECLARED and place.field.default is MISSING:
+            yield f"{place.key} missing", changed(place.path)
+        for value in (None, True, -1, -0.5, 10**30, "twelve", [], {}, [[1]], {"a": 1}):
+            raw = changed(place.path, value)
+            if isinstance(outcome(raw), str):
+                yield f"{place.key} = {value!r}", raw
+    for place in MAPPINGS:
+        yield f"{place.key} with another key", changed(place.path, 1, name="sede")
+
+
+def test_every_bad_setting_ends_with_code_2_and_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["stages/01_fetch_sentences.py"])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process is not a stage
+    path = tmp_path / "bad.yaml"
+    cases = dict(bad_settings())
+    for name, raw in cases.items():
+        path.write_text(yaml.safe_dump(raw))
+        with pytest.raises(SystemExit) as caught:
+            run(lambda: read_params(path))
+        out, err = capsys.readouterr()
+        assert (caught.value.code, out) == (2, ""), name
+        assert err.startswith(f"01_fetch_sentences.py: error: {path}: "), name
+        assert err.count("\n") == 1, name
+        assert len(err) < 700, name
+    assert len(cases) >= 300
+    places = {name.split(" ")[0] for name in cases}
+    assert places >= {place.key for place in PLACES}, "no value goes unchecked"

@@ -9,105 +9,19 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from toy import ALL, REPOSITORY, artifacts_of, make_study, run_stages, stage
 
 from shortcuts import LayerMaps, load_model
-from shortcuts.params import read_params
-from shortcuts.training import new_model, train_tokenizer
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-STAGES = sorted((REPOSITORY / "stages").glob("[0-9]*.py"))
-WORDS = [
-    "the",
-    "cat",
-    "dog",
-    "tree",
-    "house",
-    "river",
-    "runs",
-    "sees",
-    "finds",
-    "likes",
-    "a",
-    "small",
-    "big",
-    "old",
-    "red",
-    "blue",
-    "quickly",
-    "now",
-    "here",
-]
-
-# Runs stages one after the other in one process, without network.
-DRIVER = """
-import os, runpy, socket, sys
-def refuse(*args, **kwargs):
-    raise AssertionError("a stage opened a connection")
-socket.socket.connect = refuse
-model = sys.argv[1]
-for stage in sys.argv[2:]:
-    sys.argv = [stage] + ([] if "01_" in stage else ["--model", model])
-    runpy.run_path(stage, run_name="__main__")
-"""
-
-
-def make_checkpoint(folder: Path, kind: str, sentences: list[str]) -> None:
-    settings = replace(
-        read_params(REPOSITORY / "params.yaml").training[f"tiny-{kind}"], layers=2, width=16, heads=2, vocabulary=300
-    )
-    tokenizer = train_tokenizer(settings, sentences)
-    new_model(settings, tokenizer).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """A folder with params.yaml, a text file and two tiny checkpoints; nothing has run yet."""
-    folder = tmp_path_factory.mktemp("study")
-    generator = torch.Generator().manual_seed(0)
-    picks = torch.randint(len(WORDS), (400, 12), generator=generator).tolist()
-    sentences = [" ".join(WORDS[i] for i in row[: 3 + row[0] % 10]) + f" {number}." for number, row in enumerate(picks)]
-    (folder / "text.txt").write_text("\n".join(sentences))
-    for kind in ("gpt2", "bert"):
-        make_checkpoint(folder / kind, kind, sentences)
-    params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
-    params["models"] = ["toy-gpt2", "toy-bert"]
-    params["corpus"] = "my-text"
-    params["corpora"]["my-text"]["path"] = "text.txt"
-    params["sentences"] = {"train": 200, "validation": 60}
-    params["extract"] = {"tokens_per_batch": 256, "sentences_per_shard": 30}
-    params["exits"] = {"sentences_per_chunk": 25}
-    params["registry"] |= {f"toy-{kind}": {"path": kind, "revision": None} for kind in ("gpt2", "bert")}
-    (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    return folder
-
-
-def run_stages(folder, model, stages, hash_seed="0", expect=0):
-    result = subprocess.run(
-        [sys.executable, "-c", DRIVER, model, *map(str, stages)],
-        cwd=folder, env={**os.environ, "PYTHONHASHSEED": hash_seed}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert result.returncode == expect, result.stderr
-    return result
-
-
-def stage(number):
-    return next(path for path in STAGES if path.name.startswith(f"{number:02d}_"))
-
-
-ALL = [stage(number) for number in (1, 3, 4, 5, 6, 7, 8, 9, 10)]
-
-
-def artifacts_of(folder):
-    roots = [folder / name for name in ("data", "linreg", "plots", "metrics")]
-    paths = [path for root in roots for path in root.rglob("*") if path.is_file() and ".work" not in path.parts]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+    return make_study(tmp_path_factory.mktemp("study"))
 
 
 @pytest.fixture(scope="module", params=["gpt2", "bert"])
