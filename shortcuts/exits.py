@@ -18,9 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from shortcuts.families import PARTS, stand_in_steps
 from shortcuts.hidden import SequenceRecorder, batches
 from shortcuts.maps import LayerMaps, SubmoduleMaps
-from shortcuts.models import PARTS, LanguageModel
+from shortcuts.models import LanguageModel
 from shortcuts.scores import kl_divergence
 from shortcuts.tokens import Tokens
 
@@ -88,17 +89,20 @@ def layer_guesses(states: Tensor, maps: LayerMaps) -> dict[str, Tensor]:
 
 @torch.inference_mode()
 def part_guesses(model: LanguageModel, tokens: Tokens, maps: SubmoduleMaps, tokens_per_batch: int) -> dict[str, Tensor]:
-    """What the three sub-module mappings offer in place of h_L: (L, n, d) each.
+    """What the three sub-module mappings offer in place of h_L: (L, n, d) each; none where blocks have no known parts.
 
     Blocks 1..l are the genuine ones; in blocks l+1..L the stand-in takes the part's place at every position.
     """
-    stand_ins = {mapping: maps.stand_ins(model, part) for mapping, part in PARTS.items()}
-    guesses = {mapping: torch.empty(model.layers, len(tokens), model.width) for mapping in PARTS}
+    parts = {mapping: part for mapping, part in PARTS.items() if stand_in_steps(model.family, part)}
+    if not parts:
+        return {}
+    stand_ins = {mapping: maps.stand_ins(model, part) for mapping, part in parts.items()}
+    guesses = {mapping: torch.empty(model.layers, len(tokens), model.width) for mapping in parts}
     for batch in batches(tokens, model, tokens_per_batch):
         recorder = SequenceRecorder()
         with model.watch(recorder):
             model.encode(batch.ids, batch.mask)
-        for mapping, part in PARTS.items():
+        for mapping, part in parts.items():
             for layer in range(model.layers):
                 # Once attention is a matrix no position sees another, so the sampled one is enough.
                 alone = part == "attention"
