@@ -88,6 +88,8 @@ def _logits(model: LanguageModel, tokens: Tokens) -> float:
 
 
 def _states(model: LanguageModel, tokens: Tokens) -> float | None:
+    if not model.family.steps:
+        return None  # some models that are read by structure list other states than those their blocks hand on
     ids = tokens.sentences[0]
     theirs = model.network(input_ids=ids[None].to(model.device), output_hidden_states=True).hidden_states
     if theirs is None or len(theirs) != model.layers + 1:
@@ -116,8 +118,7 @@ def _records(model: LanguageModel, tokens: Tokens) -> float | None:
     shard = extract(model, tokens, 0, len(tokens), LONGEST * SENTENCES)
     worst = 0.0
     for block in range(model.layers):
-        seen = shard.attention_outputs[block]
-        rebuilt = model.sites(block, shard.hidden_states[block], lambda states, seen=seen: seen.to(states))[-1]
+        rebuilt = model.sites(block, shard.hidden_states[block], _seen(shard.attention_outputs[block]))[-1]
         worst = max(worst, _difference(rebuilt, shard.hidden_states[block + 1]))
     return worst
 
@@ -179,7 +180,7 @@ class _OneMatrix:
         self.matrix = matrix
 
     def stand_ins(self, model: LanguageModel, part: str) -> list[dict[int, Tensor]]:
-        return [{step: self.matrix for step in stand_in_steps(model.family, part)} for _ in range(model.layers)]
+        return [dict.fromkeys(stand_in_steps(model.family, part), self.matrix) for _ in range(model.layers)]
 
 
 @contextmanager
@@ -207,6 +208,10 @@ def replaced(block: nn.Module, step: Step, matrix: Tensor) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _seen(output: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda states: output
 
 
 def _run(model: LanguageModel, ids: Tensor) -> SequenceRecorder:

@@ -86,7 +86,7 @@ def _trace(network: Any, family: Family, path: str | Path) -> tuple[list[_Call],
     with _recording(network, calls), torch.inference_mode():
         try:
             logits = network(input_ids=ids, **({"use_cache": False} if family.causal else {})).logits
-        except (TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+        except (TypeError, ValueError, RuntimeError, AttributeError, LookupError) as error:
             reason = " ".join(str(error).split())[:150]
             raise InputError(
                 f"{path} does not give logits for token ids alone ({reason}); it is not supported"

@@ -108,7 +108,7 @@ def part_guesses(model: LanguageModel, tokens: Tokens, maps: SubmoduleMaps, toke
                 alone = part == "attention"
                 start = batch.at_positions(recorder.states[layer]) if alone else recorder.states[layer]
                 end = _run_blocks(model, start, layer, recorder, stand_ins[mapping])
-                guesses[mapping][layer, batch.rows] = (end if alone else batch.at_positions(end)).cpu()
+                guesses[mapping][layer, batch.rows] = (end if alone else batch.at_positions(end)).float().cpu()
     return guesses
 
 

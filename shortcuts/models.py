@@ -106,7 +106,7 @@ class LanguageModel:
                 matrix = stand_ins[a].to(value.device)
                 value = (value.to(matrix.dtype) @ matrix.T).to(value.dtype)
             elif step.part == "attention":
-                value = attend(value).to(value)
+                value = attend(value).to(device=value.device, dtype=value.dtype)
             elif step.part == "residual":
                 for site in step.adds:
                     value = value + sites[site]
@@ -283,7 +283,7 @@ def wrap(
             f"{path}: device_map leaves {len(away)} weights, such as {away[0]}, on no device; what does not fit in "
             "memory cannot be used here, so give a device_map without disk or cpu offload"
         )
-    family = family_of(network.config, path)
+    family = family_of(network.config, path, made_as=type(network).__name__)
     family = _present(family, network) if family.blocks else discover(network, family, path)
     identity = {
         "id": str(path),
@@ -331,8 +331,8 @@ def load_tokenizer(path: str | Path, revision: str | None = None, *, trust_remot
     return _from_pretrained(AutoTokenizer, path, revision, trust_remote_code=trust_remote_code)
 
 
-def family_of(config: Any, path: str | Path) -> Family:
-    """The family of a Hugging Face configuration.
+def family_of(config: Any, path: str | Path, *, made_as: str = "") -> Family:
+    """The family of a Hugging Face configuration; made_as: the class of the model, where there is one already.
 
     Of a model type that no family lists only `causal` is known; the rest is found when the weights are loaded.
     Raises `InputError` if the model is neither causal nor masked.
@@ -343,7 +343,7 @@ def family_of(config: Any, path: str | Path) -> Family:
     if known is not None:
         return known
     kind = str(getattr(config, "model_type", None))
-    made_for = " ".join(getattr(config, "architectures", None) or ())
+    made_for = made_as or " ".join(getattr(config, "architectures", None) or ())
     masked = kind in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
     causal = kind in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     if masked and causal:  # the library has both; what was trained?

@@ -69,7 +69,7 @@ def test_the_exact_matrix_of_a_linear_sub_step_stands_in_for_it_exactly():
     for part in ("attention", "feed_forward"):
         [step] = stand_in_steps(model.family, part)
         block = model.blocks[1]
-        matrix = block.attn.matrix.weight if part == "attention" else block.mlp.weight
+        matrix = (block.attn if part == "attention" else block.mlp).dense.weight
         replaced = model.sites(1, recorder.states[1], attend, {step: matrix})[-1]
         torch.testing.assert_close(replaced, recorder.states[2], atol=1e-5, rtol=1e-5)
         spoilt = model.sites(1, recorder.states[1], attend, {step: matrix.T})[-1]
