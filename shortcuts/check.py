@@ -6,6 +6,7 @@ largest magnitude of what was compared. The tests hold every family to them; `py
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -44,7 +45,6 @@ class Finding:
 
     @property
     def passed(self) -> bool:
-        """Not being a number is no pass."""
         return self.difference is None or self.difference <= self.allowed
 
 
@@ -224,7 +224,8 @@ def _run(model: LanguageModel, ids: Tensor) -> SequenceRecorder:
 
 def _difference(one: Tensor, other: Tensor) -> float:
     one, other = one.float().cpu(), other.float().cpu()
-    return float((one - other).abs().max() / other.abs().max().clamp(min=torch.finfo(torch.float32).tiny))
+    ratio = float((one - other).abs().max() / other.abs().max().clamp(min=torch.finfo(torch.float32).tiny))
+    return ratio if math.isfinite(ratio) else math.inf  # the larger of two numbers is not one that is none
 
 
 def _layer_difference(one: Tensor, other: Tensor) -> float:

@@ -228,28 +228,37 @@ def load_model(
         where token ids go in. Needs the package accelerate.
     trust_remote_code: run Python code that comes with the checkpoint. Off unless you know its authors.
 
-    Raises `InputError` for a folder or hub id that cannot be loaded, a quantised checkpoint, and a model whose parts
-    are neither declared in `FAMILIES` nor found by structure.
+    Raises `InputError` for a folder or hub id that cannot be loaded, a quantised checkpoint, one without a head, and a
+    model whose parts are neither declared in `FAMILIES` nor found by structure.
     """
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
     config, family = load_config(path, revision, trust_remote_code=trust_remote_code)
     auto = AutoModelForCausalLM if family.causal else AutoModelForMaskedLM
     placed = {} if device_map is None else {"device_map": device_map}
-    network = _from_pretrained(
+    network, loaded = _from_pretrained(
         auto,
         path,
         revision,
         trust_remote_code=trust_remote_code,
         config=config,
         dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+        output_loading_info=True,
         **placed,
     )
+    missing = sorted(loaded["missing_keys"])
+    if missing:  # the library would fill them with random numbers and say so in passing
+        raise InputError(
+            f"{path} lacks {len(missing)} weights, such as {missing[0]}, of {type(network).__name__}; give a "
+            "checkpoint that was saved with its language-modelling head"
+        )
     if device_map is None:
         network = network.to(choose_device(device))
     mask_token = None
     if not family.causal:
         mask_token = load_tokenizer(path, revision, trust_remote_code=trust_remote_code).mask_token_id
+        if mask_token is None:
+            raise InputError(f"{path} is a masked model but its tokenizer has no mask token; check the checkpoint")
     return wrap(network, name=name, path=path, revision=revision, mask_token=mask_token, device_map=device_map)
 
 

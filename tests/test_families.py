@@ -274,6 +274,23 @@ def test_a_quantised_checkpoint_is_refused_in_one_line(checkpoint, tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_a_checkpoint_without_a_head_is_refused(tmp_path):
+    tiny.architecture("electra").network.electra.save_pretrained(tmp_path)  # as its discriminators are
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"architectures": ["ElectraForPreTraining"]}))
+    with pytest.raises(InputError, match=r"lacks \d+ weights, such as generator_\w+.*ElectraForMaskedLM"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "distilbert", "electra", "modernbert", "opt", "bloom", "gemma2"])
+def test_weights_that_are_tied_and_not_stored_twice_are_not_missed(name, tmp_path):
+    made = tiny.architecture(name)
+    made.network.save_pretrained(tmp_path)
+    with mock.patch("shortcuts.models.load_tokenizer", return_value=mock.Mock(mask_token_id=made.mask_token)):
+        loaded = load_model(tmp_path, device="cpu")
+    assert loaded.identity["weights_sha256"] == made.identity["weights_sha256"]
+
+
 @pytest.mark.parametrize("trusted", [False, True])
 def test_code_that_comes_with_a_model_runs_only_if_trusted(checkpoint, trusted):
     from transformers import AutoConfig, AutoModelForCausalLM
