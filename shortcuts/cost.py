@@ -68,5 +68,5 @@ def _heads_width(model: LanguageModel) -> int:
 
 
 def _weights(module: torch.nn.Module) -> int:
-    """Entries of all weight matrices of a module: each takes part in one multiply-add per token."""
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.ndim == 2)
+    """Entries of all weights of a module but its vectors: each takes part in one multiply-add per token."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.ndim > 1)

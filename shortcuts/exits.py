@@ -6,7 +6,7 @@ Five mappings say what goes to the prediction head at exit layer l (0..L); at l 
     mat           A_{L,l} h_l
     mat_attn      blocks l+1..L with attention replaced by its linear stand-in
     mat_ffn       the same with the feed-forward network replaced
-    mat_ln1_ln2   the same with both layer norms of every block replaced
+    mat_ln1_ln2   the same with the norms of every block replaced
 """
 
 from __future__ import annotations
