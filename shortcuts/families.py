@@ -241,6 +241,13 @@ FAMILIES: Mapping[str, Family] = {
         steps=_GEMMA,
         soft_cap="final_logit_softcapping",
     ),
+    "gemma3": replace(
+        _LLAMA_FAMILY,
+        model_types=("gemma3",),  # with a part that sees images; the language model inside it
+        blocks="model.language_model.layers",
+        final_norm="model.language_model.norm",
+        steps=_GEMMA,
+    ),
     "phi": replace(
         _LLAMA_FAMILY,
         model_types=("phi",),
@@ -310,4 +317,4 @@ def longest(config: Any, family: Family) -> int | None:
     limit = getattr(config, "max_position_embeddings", None)
     if limit is not None and family.positions_follow_padding:
         limit -= config.pad_token_id + 1
-    return limit
+    return limit if limit is not None and limit > 0 else None  # some state -1

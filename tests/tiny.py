@@ -22,6 +22,15 @@ _COMMON = {
     "eos_token_id": 2,
 }
 _GEMMA = {"num_key_value_heads": 1, "head_dim": 16, "sliding_window": 8, "query_pre_attn_scalar": 16}
+_VISION = {
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "image_size": 8,
+    "patch_size": 4,
+}
+_IMAGES = {"mm_tokens_per_image": 4, "boi_token_index": 94, "eoi_token_index": 95, "image_token_index": 96}
 # name -> model type and what its configuration sets otherwise. Every family and every variant of one stands here, and
 # what a family's models differ in: shared keys, windows shorter than a sentence, projections, ties.
 ARCHITECTURES: dict[str, tuple[str, dict[str, object]]] = {
@@ -52,6 +61,7 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, object]]] = {
     "olmo3": ("olmo3", {"sliding_window": 8}),
     "gemma2": ("gemma2", {**_GEMMA, "final_logit_softcapping": 2.0, "attn_logit_softcapping": 5.0}),
     "gemma3": ("gemma3_text", {**_GEMMA}),
+    "gemma3 with images": ("gemma3", {"text_config": {**_COMMON, **_GEMMA}, "vision_config": _VISION, **_IMAGES}),
     "phi": ("phi", {"partial_rotary_factor": 0.5}),
     "bert": ("bert", {}),
     "roberta": ("roberta", {"pad_token_id": 1, "bos_token_id": 0, "max_position_embeddings": CONTEXT + 2}),
