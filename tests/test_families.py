@@ -192,6 +192,7 @@ def test_a_model_of_no_family_has_layer_maps_and_no_stand_ins(kind, own):
     assert all(finding.passed for finding in findings.values())
     assert findings["decoding"].difference is not None
     assert findings["blocks"].difference is findings["stand-ins"].difference is None
+    assert not failures(wrap(tiny.random_network(kind, **own).to(torch.bfloat16)))
     shard = extract(model, sample_tokens(model), 0, 8, 200)
     assert shard.hidden_states.shape == (model.layers + 1, 8, model.width)
     assert shard.attention_outputs.shape == (0, 8, model.width)
