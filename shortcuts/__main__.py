@@ -20,6 +20,7 @@ EPILOG = "Ends with code 0 if every invariant holds, 1 if one does not, 2 if the
 
 def main() -> None:
     args = _parse_args()
+    sys.argv[0] = "shortcuts"  # what an error's line begins with; it would be __main__.py
     stage.run(lambda: sys.exit(_check(args)))
 
 

@@ -53,6 +53,7 @@ def test_a_wrongly_declared_model_ends_with_1(checkpoint, monkeypatch, capsys):
 def test_what_cannot_be_checked_ends_with_2_and_one_line(tmp_path, monkeypatch, capsys):
     code, out, err = run(monkeypatch, capsys, tmp_path / "nothing")
     assert (code, out) == (2, "")
+    assert err.startswith("shortcuts: error: ")
     assert "nothing" in err
     assert err.count("\n") == 1
 
