@@ -1,15 +1,76 @@
-"""`python -m shortcuts --version`."""
+"""The command line of the library: `python -m shortcuts check MODEL` and `python -m shortcuts --version`."""
+
+from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 
-from shortcuts import __version__
+from shortcuts import __version__, stage
+
+CHECK = """Check whether a model can be studied here: its declaration is held against the model itself.
+
+Runs a few random sentences through the checkpoint and prints, for every invariant, the largest difference seen. The
+first thing to do with a new model.
+
+Example: python -m shortcuts check models/tiny-gpt2
+"""
+EPILOG = "Ends with code 0 if every invariant holds, 1 if one does not, 2 if the model cannot be loaded."
 
 
 def main() -> None:
+    args = _parse_args()
+    sys.argv[0] = "shortcuts"  # what an error's line begins with; it would be __main__.py
+    stage.run(lambda: sys.exit(_check(args)))
+
+
+def _parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m shortcuts", description="Linear shortcuts through transformers.")
     parser.add_argument("--version", action="version", version=f"linear-shortcuts {__version__}")
-    parser.parse_args()
-    parser.print_help()
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    check = commands.add_parser(
+        "check",
+        help="hold a model against the declaration of its family",
+        description=CHECK,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    check.add_argument("model", metavar="MODEL", help="a key of `registry` in params.yaml, a hub id or a local folder")
+    check.add_argument("--revision", help="commit of the hub repository (default: the newest)")
+    check.add_argument("--dtype", choices=["float32", "bfloat16", "float16", "auto"], help="default: float32")
+    check.add_argument("--device-map", metavar="MAP", help="auto, balanced …: spread the blocks over devices")
+    check.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the model")
+    stage.add_device(check)
+    stage.add_params(check)
+    return parser.parse_args()
+
+
+def _check(args: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from shortcuts import check, models
+    from shortcuts.params import Model, read_params
+
+    registry = read_params(args.params).registry if Path(args.params).exists() else {}
+    entry = registry.get(args.model, Model(path=args.model, revision=None))
+    asked = {
+        "revision": args.revision,
+        "dtype": args.dtype,
+        "device_map": args.device_map,
+        "trust_remote_code": args.trust_remote_code or None,
+    }
+    entry = replace(entry, **{key: value for key, value in asked.items() if value is not None})
+    model = models.load_registered(entry, args.model, args.device)
+    print(f"{check.describe(model)}\n\n{check.HEAD}", flush=True)
+    failed = 0
+    for finding in check.check(model, check.sample_tokens(model)):
+        print(check.line(finding), flush=True)
+        failed += not finding.passed
+    if failed:
+        print(f"\n{args.model}: {failed} of {len(check.INVARIANTS)} invariants do not hold; results would be wrong")
+    else:
+        print(f"\n{args.model}: every invariant holds")
+    return int(failed > 0)
 
 
 if __name__ == "__main__":

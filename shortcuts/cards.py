@@ -99,4 +99,6 @@ def check_same_run(r2: Mapping[str, Any], fixed: Mapping[str, Any], early: Mappi
 
 def _describe(identity: Mapping[str, Any]) -> str:
     revision = f" at {identity['revision']}" if identity["revision"] else ""
-    return f"{identity['id']}{revision} (weights {identity['weights_sha256'][:12]}…)"
+    dtype = identity.get("dtype", "float32")
+    precision = "" if dtype == "float32" else f" in {dtype}"
+    return f"{identity['id']}{revision}{precision} (weights {identity['weights_sha256'][:12]}…)"

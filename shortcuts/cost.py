@@ -2,7 +2,8 @@
 
 One multiply-add is two operations. Only matrix products are counted; norms, softmax and activations are left out, as
 is usual. A causal model's blocks are charged for the sampled token, as if every block had seen the earlier ones; in
-generation the blocks that an exit skips would still owe theirs to later tokens. `tests/test_cost.py` compares the
+generation the blocks that an exit skips would still owe theirs to later tokens. A window that lets a block see only
+the last tokens is not taken into account. `tests/test_cost.py` compares the
 count with torch's own.
 """
 
@@ -48,16 +49,24 @@ class Cost:
 def count(model: LanguageModel, lengths: Tensor, positions: Tensor) -> Cost:
     """The cost of one model on n samples of `lengths` (n,) tokens, read at `positions` (n,)."""
     per_token = 2.0 * _weights(model.blocks[0])
-    d = float(model.width)
+    d, heads = float(model.width), float(_heads_width(model))
     if model.family.causal:
         # scores with, and a weighted sum of, the t + 1 tokens seen so far
-        block = per_token + 4 * d * (positions.double() + 1)
+        block = per_token + 4 * heads * (positions.double() + 1)
     else:
         n = lengths.double()
-        block = n * (per_token + 4 * d * n)
-    return Cost(block, 2.0 * _weights(model.network.get_submodule(model.family.head)), 2 * d * d)
+        block = n * (per_token + 4 * heads * n)
+    head = sum(_weights(model.network.get_submodule(path)) for path in model.family.head)
+    return Cost(block, 2.0 * head, 2 * d * d)
+
+
+def _heads_width(model: LanguageModel) -> int:
+    """The width of all query heads together; keys and values may be shared among them, scores are not."""
+    config = model.network.config.get_text_config()
+    head = getattr(config, "head_dim", None)
+    return model.width if head is None else head * config.num_attention_heads
 
 
 def _weights(module: torch.nn.Module) -> int:
-    """Entries of all weight matrices of a module: each takes part in one multiply-add per token."""
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.ndim == 2)
+    """Entries of all weights of a module but its vectors: each takes part in one multiply-add per token."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.ndim > 1)

@@ -6,7 +6,7 @@ Five mappings say what goes to the prediction head at exit layer l (0..L); at l 
     mat           A_{L,l} h_l
     mat_attn      blocks l+1..L with attention replaced by its linear stand-in
     mat_ffn       the same with the feed-forward network replaced
-    mat_ln1_ln2   the same with both layer norms of every block replaced
+    mat_ln1_ln2   the same with the norms of every block replaced
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from shortcuts.families import PARTS, stand_in_steps
 from shortcuts.hidden import SequenceRecorder, batches
 from shortcuts.maps import LayerMaps, SubmoduleMaps
-from shortcuts.models import PARTS, LanguageModel
+from shortcuts.models import LanguageModel
 from shortcuts.scores import kl_divergence
 from shortcuts.tokens import Tokens
 
@@ -88,23 +89,26 @@ def layer_guesses(states: Tensor, maps: LayerMaps) -> dict[str, Tensor]:
 
 @torch.inference_mode()
 def part_guesses(model: LanguageModel, tokens: Tokens, maps: SubmoduleMaps, tokens_per_batch: int) -> dict[str, Tensor]:
-    """What the three sub-module mappings offer in place of h_L: (L, n, d) each.
+    """What the three sub-module mappings offer in place of h_L: (L, n, d) each; none where blocks have no known parts.
 
     Blocks 1..l are the genuine ones; in blocks l+1..L the stand-in takes the part's place at every position.
     """
-    stand_ins = {mapping: maps.stand_ins(model, part) for mapping, part in PARTS.items()}
-    guesses = {mapping: torch.empty(model.layers, len(tokens), model.width) for mapping in PARTS}
+    parts = {mapping: part for mapping, part in PARTS.items() if stand_in_steps(model.family, part)}
+    if not parts:
+        return {}
+    stand_ins = {mapping: maps.stand_ins(model, part) for mapping, part in parts.items()}
+    guesses = {mapping: torch.empty(model.layers, len(tokens), model.width) for mapping in parts}
     for batch in batches(tokens, model, tokens_per_batch):
         recorder = SequenceRecorder()
         with model.watch(recorder):
             model.encode(batch.ids, batch.mask)
-        for mapping, part in PARTS.items():
+        for mapping, part in parts.items():
             for layer in range(model.layers):
                 # Once attention is a matrix no position sees another, so the sampled one is enough.
                 alone = part == "attention"
                 start = batch.at_positions(recorder.states[layer]) if alone else recorder.states[layer]
                 end = _run_blocks(model, start, layer, recorder, stand_ins[mapping])
-                guesses[mapping][layer, batch.rows] = (end if alone else batch.at_positions(end)).cpu()
+                guesses[mapping][layer, batch.rows] = (end if alone else batch.at_positions(end)).float().cpu()
     return guesses
 
 

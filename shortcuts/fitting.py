@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -35,14 +34,15 @@ def layer_moments(
 
 @torch.inference_mode()
 def submodule_moments(model: LanguageModel, blocks: Sequence[int], shards: Iterable[Shard]) -> dict[int, list[Moments]]:
-    """For each block, the moments of its six sub-steps, site a against site a + 1, in one pass over the shards."""
+    """For each block, the moments of its sub-steps, each site made against the site read, in one pass."""
     moments = {block: [Moments(model.width, 1, device=model.device) for _ in model.family.steps] for block in blocks}
     for shard in shards:
         for block in blocks:
             recorded = shard.attention_outputs[block].to(model.device)
             sites = model.sites(block, shard.hidden_states[block].to(model.device), _constant(recorded))
-            for step, (site, after) in enumerate(pairwise(sites)):
-                moments[block][step].update(site, after[None])
+            sites = [site.to(model.device) for site in sites]  # blocks may lie on several devices
+            for step, source in enumerate(model.family.sources):
+                moments[block][step].update(sites[source], sites[step + 1][None])
     return moments
 
 

@@ -23,7 +23,8 @@ class Shard:
 
     hidden_states: (L + 1, m, d), h_0..h_L.
     attention_outputs: (L, m, d), the attention sub-step of every block before its residual sum. It is the only
-        sub-step that looks at other positions; all the others follow from it and h by pointwise modules.
+        sub-step that looks at other positions; all the others follow from it and h by pointwise modules. (0, m, d)
+        for a model whose blocks have no known parts.
     """
 
     hidden_states: Tensor
@@ -41,7 +42,7 @@ class Batch:
 
     def at_positions(self, states: Tensor) -> Tensor:
         """Of (batch, tokens, d), the vectors at the sampled positions, (batch, d)."""
-        return states[torch.arange(len(states), device=states.device), self.positions]
+        return states[torch.arange(len(states), device=states.device), self.positions.to(states.device)]
 
 
 def batches(tokens: Tokens, model: LanguageModel, tokens_per_batch: int) -> Iterator[Batch]:
@@ -81,10 +82,10 @@ class _Recorder(Watcher):
         self.attention: list[Tensor] = []
 
     def state(self, layer: int, states: Tensor) -> None:
-        self.states.append(self.batch.at_positions(states))
+        self.states.append(self.batch.at_positions(states).to(self.batch.ids.device))
 
     def attention_output(self, block: int, states: Tensor) -> None:
-        self.attention.append(self.batch.at_positions(states))
+        self.attention.append(self.batch.at_positions(states).to(self.batch.ids.device))
 
 
 class SequenceRecorder(Watcher):
@@ -109,13 +110,14 @@ def extract(model: LanguageModel, tokens: Tokens, first: int, last: int, tokens_
     """
     part = tokens.part(first, last)
     hidden = torch.empty(model.layers + 1, len(part), model.width)
-    attention = torch.empty(model.layers, len(part), model.width)
+    attention = torch.empty(model.layers if model.family.steps else 0, len(part), model.width)
     for batch in batches(part, model, tokens_per_batch):
         recorder = _Recorder(batch)
         with model.watch(recorder):
             model.encode(batch.ids, batch.mask)
         hidden[:, batch.rows] = torch.stack(recorder.states).float().cpu()
-        attention[:, batch.rows] = torch.stack(recorder.attention).float().cpu()
+        if recorder.attention:
+            attention[:, batch.rows] = torch.stack(recorder.attention).float().cpu()
     _check_finite(hidden, first)
     _check_finite(attention, first)
     return Shard(hidden, attention)

@@ -7,7 +7,7 @@ guess = maps.jump(h, 2, 6)        # h (..., d) of layer 2, read in the space of 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from torch import Tensor
 
 from shortcuts import artifacts, cards
 from shortcuts.errors import InputError
-from shortcuts.models import LanguageModel, stand_in_steps
+from shortcuts.families import stand_in_steps
+from shortcuts.models import LanguageModel
 
 Pair = tuple[int, int]
 KEPT = 64  # matrices in memory at a time; all those of a large model would fill it
@@ -27,9 +28,9 @@ def layer_file(source: int, target: int) -> str:
     return f"{source}_{target}.pickle"
 
 
-def submodule_file(block: int, step: int) -> str:
-    """The file of the stand-in of sub-step `step` (site step -> step + 1) of a block, both counted from 0."""
-    return f"p{block}_{step}_{step + 1}.pickle"
+def submodule_file(block: int, source: int, target: int) -> str:
+    """The file of the matrix from site `source` to site `target` of a block, all counted from 0."""
+    return f"p{block}_{source}_{target}.pickle"
 
 
 def layer_files(source: int, targets: range, matrices: Tensor) -> dict[str, Tensor]:
@@ -37,9 +38,15 @@ def layer_files(source: int, targets: range, matrices: Tensor) -> dict[str, Tens
     return {layer_file(source, j): matrix.float().cpu() for j, matrix in zip(targets, matrices, strict=True)}
 
 
-def submodule_files(block: int, matrices: list[Tensor]) -> dict[str, Tensor]:
-    """The files (name -> float32 matrix) of one block, from the matrices of its sub-steps in order."""
-    return {submodule_file(block, step): matrix.float().cpu() for step, matrix in enumerate(matrices)}
+def submodule_files(block: int, sources: Sequence[int], matrices: Sequence[Tensor]) -> dict[str, Tensor]:
+    """The files (name -> float32 matrix) of one block, from the matrices of its sub-steps in order.
+
+    sources: the site that each sub-step reads, as `Family.sources` has them.
+    """
+    return {
+        submodule_file(block, source, step + 1): matrix.float().cpu()
+        for step, (source, matrix) in enumerate(zip(sources, matrices, strict=True))
+    }
 
 
 def describe_ranks(ranks: Mapping[str, int], width: int) -> str:
@@ -63,9 +70,7 @@ class _Maps(Mapping[Pair, Tensor]):
         self.card = card  # None for matrices that came without one, such as the study's own
         # With a card, the card says what belongs here: a lost file is missed, a foreign one not taken in.
         names = card["files"] if card else sorted(path.name for path in folder.glob("*.pickle"))
-        self._files = {
-            (int(match[1]), int(match[2])): name for name in names if (match := self.pattern.fullmatch(name))
-        }
+        self._files = {self._key(match): name for name in names if (match := self.pattern.fullmatch(name))}
         self._loaded: dict[Pair, Tensor] = {}
         self._shape: torch.Size | None = None
 
@@ -80,7 +85,7 @@ class _Maps(Mapping[Pair, Tensor]):
         folder = Path(folder)
         has_card = (folder / cards.FILE).exists()
         maps = cls(folder, cards.read_card(folder) if has_card else None)
-        if not maps._files:
+        if not maps._files and (maps.card is None or maps.card["files"]):  # a card may say that there are none
             raise InputError(f"{folder} holds no matrices; run {cls.made_by} first")
         if model is not None:
             if maps.card is not None:
@@ -102,6 +107,10 @@ class _Maps(Mapping[Pair, Tensor]):
 
     def __len__(self) -> int:
         return len(self._files)
+
+    @staticmethod
+    def _key(match: re.Match[str]) -> Pair:
+        return int(match[1]), int(match[2])
 
     def _read(self, name: str) -> Tensor:
         path = self.folder / name
@@ -131,10 +140,14 @@ class LayerMaps(_Maps):
 
 
 class SubmoduleMaps(_Maps):
-    """The stand-in of a sub-step by (block, a): the matrix from site a to site a + 1 of a block."""
+    """The stand-in of a sub-step by (block, a): the matrix from the site it reads to site a + 1 of a block."""
 
-    pattern = re.compile(r"p(\d+)_(\d+)_\d+\.pickle")
+    pattern = re.compile(r"p(\d+)_\d+_(\d+)\.pickle")
     made_by = "stages/06_fit_submodule_maps.py"
+
+    @staticmethod
+    def _key(match: re.Match[str]) -> Pair:
+        return int(match[1]), int(match[2]) - 1
 
     def stand_ins(self, model: LanguageModel, part: str) -> list[dict[int, Tensor]]:
         """For every block, sub-step -> matrix, for the sub-steps `part` names; see `models.PARTS`."""

@@ -1,7 +1,7 @@
-"""Model families as data, and the few things the study asks of a model.
+"""One loaded language model, and the few things the study asks of it.
 
-A family is one declarative entry of `FAMILIES`: where the blocks, the final norm and the head are, and the ordered
-sub-steps of a block. Nothing else in the project knows one architecture from another.
+What its parts are called and in which order they work is data, in `shortcuts/families.py`. Nothing here, or anywhere
+else in the project, knows one architecture from another.
 
 Hidden states follow one convention, `CONVENTION`: h_0 enters the first block, h_i leaves block i, and h_L is taken
 before the final norm, which belongs to the prediction head.
@@ -12,83 +12,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from shortcuts.discovery import discover
 from shortcuts.errors import InputError
+from shortcuts.families import FAMILIES, Family, Step, adjust, find, longest
+
+if TYPE_CHECKING:
+    from shortcuts.params import Model
 
 CONVENTION = "h_0 enters block 1, h_i leaves block i, h_L before the final norm"
-
-# --- families ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Step:
-    """One sub-step of a block: it turns site a into site a + 1.
-
-    part: what the step is; `residual` adds the site `adds` to its input.
-    modules: dotted paths inside the block, applied one after the other.
-    """
-
-    part: Literal["norm", "attention", "feed_forward", "residual"]
-    modules: tuple[str, ...] = ()
-    adds: int | None = None
-
-
-@dataclass(frozen=True)
-class Family:
-    """Where the parts of an architecture are. Paths are dotted and start at the model with its prediction head."""
-
-    causal: bool
-    blocks: str
-    final_norm: str | None  # applied to h_L before the head; None where the last block already ends in one
-    head: str
-    steps: tuple[Step, ...]
-
-
-FAMILIES: Mapping[str, Family] = {
-    "gpt2": Family(
-        causal=True,
-        blocks="transformer.h",
-        final_norm="transformer.ln_f",
-        head="lm_head",
-        steps=(
-            Step("norm", ("ln_1",)),
-            Step("attention", ("attn",)),
-            Step("residual", adds=0),
-            Step("norm", ("ln_2",)),
-            Step("feed_forward", ("mlp",)),
-            Step("residual", adds=3),
-        ),
-    ),
-    "bert": Family(
-        causal=False,
-        blocks="bert.encoder.layer",
-        final_norm=None,
-        head="cls",
-        steps=(
-            Step("attention", ("attention.self", "attention.output.dense")),
-            Step("residual", adds=0),
-            Step("norm", ("attention.output.LayerNorm",)),
-            Step("feed_forward", ("intermediate", "output.dense")),
-            Step("residual", adds=3),
-            Step("norm", ("output.LayerNorm",)),
-        ),
-    ),
-}
-
-# The mappings that replace a part of every later block by its linear stand-in, by the name of the study.
-PARTS: Mapping[str, str] = {"mat_attn": "attention", "mat_ffn": "feed_forward", "mat_ln1_ln2": "norm"}
-
-
-def stand_in_steps(family: Family, part: str) -> list[int]:
-    """The sub-steps (a of a -> a + 1) of a block that `part` names: attention, feed_forward or norm."""
-    return [a for a, step in enumerate(family.steps) if step.part == part]
-
 
 # --- one loaded model --------------------------------------------------------------------------------------
 
@@ -100,7 +38,7 @@ class LanguageModel:
     name: str
     network: Any  # a Hugging Face model with its prediction head
     family: Family
-    identity: Mapping[str, Any]  # id, revision, SHA-256 of the weights: what an artifact's card records
+    identity: Mapping[str, Any]  # id, revision, SHA-256 of the weights, …: what an artifact's card records
     mask_token: int | None = None  # of a masked model
 
     @property
@@ -114,18 +52,20 @@ class LanguageModel:
 
     @property
     def width(self) -> int:
-        return self.network.config.hidden_size
+        return width(self.network.config)
 
     @property
     def vocabulary(self) -> int:
-        return self.network.config.vocab_size
+        return self.network.config.get_text_config().vocab_size
 
     @property
-    def max_tokens(self) -> int:
-        return self.network.config.max_position_embeddings
+    def max_tokens(self) -> int | None:
+        """The longest sentence the model can read; None where it sets no limit."""
+        return longest(self.network.config, self.family)
 
     @property
     def device(self) -> torch.device:
+        """Where token ids go in; the blocks of a model loaded with a device map may lie elsewhere."""
         return next(self.network.parameters()).device
 
     def encode(self, ids: Tensor, attention_mask: Tensor | None) -> None:
@@ -135,9 +75,12 @@ class LanguageModel:
 
     def decode(self, states: Tensor) -> Tensor:
         """Logits (..., V) of states (..., d) read as if they were h_L: final norm (if any), then head, once."""
-        if self.family.final_norm is not None:
-            states = self.network.get_submodule(self.family.final_norm)(states)
-        return self.network.get_submodule(self.family.head)(states)
+        norm = () if self.family.final_norm is None else (self.family.final_norm,)
+        modules = [self.network.get_submodule(path) for path in (*norm, *self.family.head)]
+        states = self._enter(modules[0], states)
+        for module in modules:
+            states = module(states)
+        return adjust(self.family, self.network.config, states)
 
     def sites(
         self,
@@ -146,45 +89,56 @@ class LanguageModel:
         attend: Callable[[Tensor], Tensor],
         stand_ins: Mapping[int, Tensor] | None = None,
     ) -> list[Tensor]:
-        """The vectors of one block before its first and after each of its sub-steps: 7 tensors like `states`.
+        """The vectors of one block before its first and after each of its sub-steps: tensors like `states`.
 
         block: 0..L-1; states (..., d): site 0, the block's input.
         attend: the output of the attention sub-step from its input.
-        stand_ins: sub-step a -> matrix (d, d) that takes the place of the genuine sub-step, as `matrix @ site_a`.
+        stand_ins: sub-step a -> matrix (d, d) that takes the place of the genuine sub-step, as `matrix @ site`.
 
         With no stand-ins the last site is the output of the genuine block.
         """
         module = self.blocks[block]
         stand_ins = stand_ins or {}
-        sites = [states]
-        for a, step in enumerate(self.family.steps):
-            value = sites[-1]
+        sites = [self._enter(module, states)]
+        for a, (step, source) in enumerate(zip(self.family.steps, self.family.sources, strict=True)):
+            value = sites[source]
             if a in stand_ins:
-                value = value @ stand_ins[a].T
+                matrix = stand_ins[a].to(value.device)
+                value = (value.to(matrix.dtype) @ matrix.T).to(value.dtype)
             elif step.part == "attention":
-                value = attend(value)
+                value = attend(value).to(device=value.device, dtype=value.dtype)
             elif step.part == "residual":
-                assert step.adds is not None
-                value = value + sites[step.adds]
+                for site in step.adds:
+                    value = value + sites[site]
             else:
                 for path in step.modules:
-                    value = module.get_submodule(path)(value)
+                    residual = (torch.zeros_like(value),) if step.takes_residual else ()
+                    value = module.get_submodule(path)(value, *residual)
             sites.append(value)
         return sites
+
+    def _enter(self, module: nn.Module, states: Tensor) -> Tensor:
+        """States as a module of this model reads them: on its device, in the precision of the weights."""
+        parameter = next(module.parameters(), states)
+        return states.to(device=parameter.device, dtype=self.network.dtype)
 
     @contextmanager
     def watch(self, watcher: Watcher) -> Iterator[None]:
         """Tell `watcher` what passes while the model runs; the hooks are always removed."""
         handles = []
+        attention = self._attention
         try:
             for number, block in enumerate(self.blocks):
                 if number == 0:
                     handles.append(block.register_forward_pre_hook(_on_input(watcher.state, 0), with_kwargs=True))
                 handles.append(block.register_forward_hook(_on_output(watcher.state, number + 1)))
-                modules = self._attention_modules(number)
+                if attention is None:
+                    continue
+                first = block.get_submodule(attention.modules[0])
+                last = block.get_submodule(attention.output or attention.modules[-1])
                 handles += [
-                    modules[0].register_forward_pre_hook(_on_rest(watcher.attention_call, number), with_kwargs=True),
-                    modules[-1].register_forward_hook(_on_output(watcher.attention_output, number)),
+                    first.register_forward_pre_hook(_on_rest(watcher.attention_call, number), with_kwargs=True),
+                    last.register_forward_hook(_on_output(watcher.attention_output, number)),
                 ]
             yield
         finally:
@@ -196,19 +150,23 @@ class LanguageModel:
 
         call: what the model itself passed besides the input (masks, positions), as a `Watcher` saw it.
         """
-        modules = self._attention_modules(block)
+        step = self._attention
+        assert step is not None
+        first, *rest = [self.blocks[block].get_submodule(path) for path in step.modules]
+        arguments, options = call
 
         def attend(states: Tensor) -> Tensor:
-            value = _tensor(modules[0](states, *call[0], **call[1]))
-            for module in modules[1:]:
+            others = (torch.zeros_like(states), *arguments[1:]) if step.takes_residual else arguments
+            value = _tensor(first(states, *others, **options))
+            for module in rest:
                 value = module(value)
             return value
 
         return attend
 
-    def _attention_modules(self, block: int) -> list[nn.Module]:
-        step = next(step for step in self.family.steps if step.part == "attention")
-        return [self.blocks[block].get_submodule(path) for path in step.modules]
+    @property
+    def _attention(self) -> Step | None:
+        return next((step for step in self.family.steps if step.part == "attention"), None)
 
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]  # positional and keyword arguments
@@ -231,7 +189,9 @@ def _split(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, Call]
     if args:
         return args[0], (args[1:], kwargs)
     rest = dict(kwargs)
-    return rest.pop("hidden_states"), ((), rest)
+    # Nearly every block calls its input so; in one that does not, the input is the first tensor.
+    name = "hidden_states" if "hidden_states" in rest else next(k for k, v in rest.items() if isinstance(v, Tensor))
+    return rest.pop(name), ((), rest)
 
 
 def _on_input(tell: Callable[[int, Tensor], None], number: int) -> Callable[..., None]:
@@ -250,62 +210,166 @@ def _on_output(tell: Callable[[int, Tensor], None], number: int) -> Callable[...
 
 
 def load_model(
-    path: str | Path, *, revision: str | None = None, name: str | None = None, device: str = "auto"
+    path: str | Path,
+    *,
+    revision: str | None = None,
+    name: str | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    device_map: str | Mapping[str, int | str] | None = None,
+    trust_remote_code: bool = False,
 ) -> LanguageModel:
-    """Load a checkpoint (hub id or local folder) in float32 and evaluation mode.
+    """Load a checkpoint (hub id or local folder) in evaluation mode.
 
     device: `auto` (CUDA, else MPS, else CPU) or a torch device.
+    dtype: precision of the weights and of the model's own arithmetic: float32, bfloat16, float16, or auto, which takes
+        the checkpoint's. Whatever is recorded of the model is float32.
+    device_map: spreads the blocks over several devices, as transformers' argument of this name; `device` is then
+        where token ids go in. Needs the package accelerate.
+    trust_remote_code: run Python code that comes with the checkpoint. Off unless you know its authors.
 
-    Raises `InputError` for a folder or hub id that cannot be loaded, and for a family not in `FAMILIES`.
+    Raises `InputError` for a folder or hub id that cannot be loaded, a quantised checkpoint, one without a head, and a
+    model whose parts are neither declared in `FAMILIES` nor found by structure.
     """
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
-    config, family = load_config(path, revision)
+    config, family = load_config(path, revision, trust_remote_code=trust_remote_code)
     auto = AutoModelForCausalLM if family.causal else AutoModelForMaskedLM
-    network = _from_pretrained(auto, path, revision, config=config, dtype=torch.float32)
-    mask_token = None if family.causal else load_tokenizer(path, revision).mask_token_id
-    network = network.to(choose_device(device))
-    return wrap(network, name=name, path=path, revision=revision, mask_token=mask_token)
+    placed = {} if device_map is None else {"device_map": device_map}
+    network, loaded = _from_pretrained(
+        auto,
+        path,
+        revision,
+        trust_remote_code=trust_remote_code,
+        config=config,
+        dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+        output_loading_info=True,
+        **placed,
+    )
+    missing = sorted(loaded["missing_keys"])
+    if missing:  # the library would fill them with random numbers and say so in passing
+        raise InputError(
+            f"{path} lacks {len(missing)} weights, such as {missing[0]}, of {type(network).__name__}; give a "
+            "checkpoint that was saved with its language-modelling head"
+        )
+    if device_map is None:
+        network = network.to(choose_device(device))
+    mask_token = None
+    if not family.causal:
+        mask_token = load_tokenizer(path, revision, trust_remote_code=trust_remote_code).mask_token_id
+        if mask_token is None:
+            raise InputError(f"{path} is a masked model but its tokenizer has no mask token; check the checkpoint")
+    return wrap(network, name=name, path=path, revision=revision, mask_token=mask_token, device_map=device_map)
+
+
+def load_registered(entry: Model, name: str, device: str = "auto") -> LanguageModel:
+    """Load the checkpoint of an entry of the registry, as the entry says."""
+    return load_model(
+        entry.path,
+        revision=entry.revision,
+        name=name,
+        device=device,
+        dtype=entry.dtype,
+        device_map=entry.device_map,
+        trust_remote_code=entry.trust_remote_code,
+    )
 
 
 def wrap(
-    network: nn.Module,
+    network: Any,
     *,
     name: str | None = None,
     path: str | Path = "in memory",
     revision: str | None = None,
     mask_token: int | None = None,
+    device_map: str | Mapping[str, int | str] | None = None,
 ) -> LanguageModel:
     """A Hugging Face model with its prediction head, already in memory, as a `LanguageModel`."""
-    family = family_of(network.config, path)
-    identity = {"id": str(path), "revision": revision, "weights_sha256": weights_sha256(network)}
-    return LanguageModel(name or str(path), network.eval().requires_grad_(False), family, identity, mask_token)
+    network = network.eval().requires_grad_(False)
+    away = [key for key, parameter in network.named_parameters() if parameter.is_meta]
+    if away:
+        raise InputError(
+            f"{path}: device_map leaves {len(away)} weights, such as {away[0]}, on no device; what does not fit in "
+            "memory cannot be used here, so give a device_map without disk or cpu offload"
+        )
+    family = family_of(network.config, path, made_as=type(network).__name__)
+    family = _present(family, network) if family.blocks else discover(network, family, path)
+    identity = {
+        "id": str(path),
+        "revision": revision,
+        "weights_sha256": weights_sha256(network),
+        "dtype": str(network.dtype).removeprefix("torch."),
+        "device_map": device_map,
+    }
+    return LanguageModel(name or str(path), network, family, identity, mask_token)
 
 
-def load_config(path: str | Path, revision: str | None = None) -> tuple[Any, Family]:
-    """The checkpoint's configuration and its family, without the weights."""
+def _present(family: Family, network: nn.Module) -> Family:
+    """The family without the optional modules that this network does not have."""
+    modules = dict(network.named_modules())
+    asked = [path for path in (family.final_norm, *family.head) if path is not None]
+    there = {path: path.rstrip("?") for path in asked if not path.endswith("?") or path.rstrip("?") in modules}
+    return replace(
+        family,
+        final_norm=there.get(family.final_norm or ""),
+        head=tuple(there[path] for path in family.head if path in there),
+    )
+
+
+def load_config(
+    path: str | Path, revision: str | None = None, *, trust_remote_code: bool = False
+) -> tuple[Any, Family]:
+    """The checkpoint's configuration and its family, without the weights; see `family_of`."""
     from transformers import AutoConfig
 
-    config = _from_pretrained(AutoConfig, path, revision)
+    config = _from_pretrained(AutoConfig, path, revision, trust_remote_code=trust_remote_code)
+    quantised = getattr(config, "quantization_config", None)
+    if quantised is not None:
+        values = quantised if isinstance(quantised, Mapping) else vars(quantised)
+        raise InputError(
+            f"{path} is quantised ({values.get('quant_method', 'unknown method')}): its weights are no matrices to "
+            "compute with; name the checkpoint it was made from, with dtype: bfloat16 if memory is short"
+        )
     return config, family_of(config, path)
 
 
-def load_tokenizer(path: str | Path, revision: str | None = None) -> Any:
+def load_tokenizer(path: str | Path, revision: str | None = None, *, trust_remote_code: bool = False) -> Any:
     """The checkpoint's own tokenizer, used as published; `InputError` if it cannot be loaded."""
     from transformers import AutoTokenizer
 
-    return _from_pretrained(AutoTokenizer, path, revision)
+    return _from_pretrained(AutoTokenizer, path, revision, trust_remote_code=trust_remote_code)
 
 
-def family_of(config: Any, path: str | Path) -> Family:
-    """The family of a Hugging Face configuration; `InputError` if it is not one of ours."""
+def family_of(config: Any, path: str | Path, *, made_as: str = "") -> Family:
+    """The family of a Hugging Face configuration; made_as: the class of the model, where there is one already.
+
+    Of a model type that no family lists only `causal` is known; the rest is found when the weights are loaded.
+    Raises `InputError` if the model is neither causal nor masked.
+    """
+    from transformers.models.auto import modeling_auto
+
+    known = find(config)
+    if known is not None:
+        return known
     kind = str(getattr(config, "model_type", None))
-    if kind not in FAMILIES:
+    made_for = made_as or " ".join(getattr(config, "architectures", None) or ())
+    masked = kind in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    causal = kind in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    if masked and causal:  # the library has both; what was trained?
+        masked = "MaskedLM" in made_for
+    elif not (masked or causal):
+        masked, causal = "MaskedLM" in made_for, "CausalLM" in made_for
+    if getattr(config, "is_encoder_decoder", False) or not (masked or causal):
         raise InputError(
-            f"{path} is a model of type {kind!r}; supported are {', '.join(FAMILIES)} "
-            "(a family is one entry of FAMILIES in shortcuts/models.py)"
+            f"{path} is a model of type {kind!r}, which is neither causal nor masked; declared in "
+            f"shortcuts/families.py are {', '.join(FAMILIES)}, and other causal or masked models are read by structure"
         )
-    return FAMILIES[kind]
+    return Family(causal=not masked, blocks="", head=(), steps=())
+
+
+def width(config: Any) -> int:
+    """The width d of the hidden states."""
+    return config.get_text_config().hidden_size
 
 
 def choose_device(name: str) -> torch.device:
@@ -334,7 +398,7 @@ def weights_sha256(network: nn.Module) -> str:
 def _from_pretrained(auto: Any, path: str | Path, revision: str | None, **options: Any) -> Any:
     try:
         return auto.from_pretrained(str(path), revision=revision, **options)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
         kind = "a checkpoint folder" if Path(path).is_dir() else "a local folder or a hub id that can be reached"
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"cannot load {path} as {kind}: {reason}") from error

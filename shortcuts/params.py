@@ -85,6 +85,9 @@ class Model:
 
     path: str  # hub id or local folder
     revision: str | None  # commit of the hub repository; None for a local folder
+    dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32"  # of the weights; auto: the checkpoint's
+    device_map: str | None = None  # None: one device; else as transformers takes it, such as auto or balanced
+    trust_remote_code: bool = False  # run Python code that comes with the checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)

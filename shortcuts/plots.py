@@ -51,7 +51,8 @@ STYLE: Any = {
 def draw_all(r2: Table, exits: Table, early_exit: Table, precision: float, about: str) -> dict[str, Figure]:
     """Every figure of the study by its name; precision: where savings are read off; about: model and corpus."""
     layers = max(record["layer"] for record in exits)
-    parts = ["mat", "mat_attn", "mat_ln1_ln2", "mat_ffn"]
+    known = {record["mapping"] for record in exits}
+    parts = [part for part in ("mat_attn", "mat_ln1_ln2", "mat_ffn") if part in known]
     replaced = f"Parts replaced by matrices, {about}"
     with plt.rc_context(STYLE):
         figures = {
@@ -62,9 +63,10 @@ def draw_all(r2: Table, exits: Table, early_exit: Table, precision: float, about
             f"ee_pre1_{layers}": early_exit_figure(early_exit, "mean_layers", precision, about),
             f"cost_{layers}": early_exit_figure(early_exit, "relative_cost", precision, about),
         }
-        for k in PRECISION_AT:
-            figures[f"parts_pre{k}_{layers}"] = lines_figure(exits, parts, precision_panel(k), layers, replaced)
-        figures[f"parts_surp_{layers}"] = lines_figure(exits, parts, SURPRISAL, layers, replaced)
+        if parts:  # a model read by structure has none
+            panels = {f"pre{k}": precision_panel(k) for k in PRECISION_AT} | {"surp": SURPRISAL}
+            for name, panel in panels.items():
+                figures[f"parts_{name}_{layers}"] = lines_figure(exits, ["mat", *parts], panel, layers, replaced)
     return figures
 
 

@@ -25,11 +25,20 @@ def parse_args(doc: str, *, model: bool = True, device: bool = False, split: boo
     if split:
         parser.add_argument("--split", choices=SPLITS, help="which sentences (default: both, one after the other)")
     if device:
-        parser.add_argument(
-            "--device",
-            default=os.environ.get("SHORTCUTS_DEVICE", "auto"),
-            help="auto, cpu, cuda, cuda:1, mps … (default: $SHORTCUTS_DEVICE, else auto: the fastest there is)",
-        )
+        add_device(parser)
+    add_params(parser)
+    return parser.parse_args()
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device",
+        default=os.environ.get("SHORTCUTS_DEVICE", "auto"),
+        help="auto, cpu, cuda, cuda:1, mps … (default: $SHORTCUTS_DEVICE, else auto: the fastest there is)",
+    )
+
+
+def add_params(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--params",
         type=Path,
@@ -37,7 +46,6 @@ def parse_args(doc: str, *, model: bool = True, device: bool = False, split: boo
         metavar="FILE",
         help="settings (default: %(default)s)",
     )
-    return parser.parse_args()
 
 
 def run(main: Callable[[], None]) -> None:

@@ -15,6 +15,8 @@ from shortcuts.errors import InputError
 from shortcuts.params import Params
 from shortcuts.seeds import derive
 
+NO_LIMIT = 10**9  # tokenizers that know no limit state an even larger one
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -38,11 +40,11 @@ class Tokens:
         return Tokens(self.sentences[first:last], self.positions[first:last])
 
 
-def tokenize(sentences: Sequence[str], tokenizer: Any, *, causal: bool, max_tokens: int, seed: int) -> Tokens:
+def tokenize(sentences: Sequence[str], tokenizer: Any, *, causal: bool, max_tokens: int | None, seed: int) -> Tokens:
     """Tokenize, cut to `max_tokens`, and sample one position per sentence, uniformly over its ordinary tokens.
 
     The position depends on the seed and the sentence alone, not on its place or its neighbours. For a masked model
-    the sampled token is replaced by the tokenizer's mask token.
+    the sampled token is replaced by the tokenizer's mask token. With `max_tokens` None nothing is cut.
     """
     if not causal and tokenizer.mask_token_id is None:
         raise InputError("the model is a masked one but its tokenizer has no mask token; check the checkpoint")
@@ -56,7 +58,7 @@ def tokenize(sentences: Sequence[str], tokenizer: Any, *, causal: bool, max_toke
     positions: list[int] = []
     cut = skipped = 0
     for text, ids, special in zip(sentences, encoded["input_ids"], encoded["special_tokens_mask"], strict=True):
-        if len(ids) > max_tokens:
+        if max_tokens is not None and len(ids) > max_tokens:
             cut += 1
             ids, special = _cut(ids, special, max_tokens)
         ordinary = [
@@ -95,11 +97,14 @@ def check_sentences(sentences: dict[str, Any], params: Params, path: Path) -> No
         )
 
 
-def limit(tokenizer: Any, config: Any, max_tokens: int | None) -> int:
-    """The most tokens a sentence may have: the model's own limit, or a lower one the user set."""
-    limits = [config.max_position_embeddings, tokenizer.model_max_length]  # the latter is huge where unknown
-    own = min(value for value in limits if value)
-    if max_tokens is not None and max_tokens > own:
+def limit(tokenizer: Any, longest: int | None, max_tokens: int | None) -> int | None:
+    """The most tokens a sentence may have: the model's own limit, or a lower one the user set; None if neither is.
+
+    longest: what the model can read, None where it sets no limit.
+    """
+    stated = [longest, tokenizer.model_max_length]  # the latter is huge where the tokenizer does not know
+    own = min((value for value in stated if value and value < NO_LIMIT), default=None)
+    if max_tokens is not None and own is not None and max_tokens > own:
         raise InputError(f"tokenize.max_tokens is {max_tokens} but the model takes at most {own}; lower it or use null")
     return max_tokens or own
 
@@ -155,7 +160,7 @@ def load_states_tokens(path: Path, states_card: dict[str, Any]) -> Tokens:
     return load_tokens(path)[0]
 
 
-def check_fit(tokens: Tokens, vocabulary: int, max_tokens: int, path: Path) -> None:
+def check_fit(tokens: Tokens, vocabulary: int, max_tokens: int | None, path: Path) -> None:
     """Raise `InputError`, naming the sentence, if the model cannot read the tokens."""
     for number, ids in enumerate(tokens.sentences):
         low, high = int(ids.min()), int(ids.max())
@@ -164,7 +169,7 @@ def check_fit(tokens: Tokens, vocabulary: int, max_tokens: int, path: Path) -> N
                 f"{path}: sentence {number} has token id {low if low < 0 else high} but the model knows "
                 f"0..{vocabulary - 1}; tokenize with the model's own tokenizer"
             )
-        if len(ids) > max_tokens:
+        if max_tokens is not None and len(ids) > max_tokens:
             raise InputError(
                 f"{path}: sentence {number} has {len(ids)} tokens but the model takes {max_tokens}; cut it"
             )

@@ -15,7 +15,8 @@ from shortcuts.stage import SPLITS, Folders, parse_args, run, sentences_file
 def main() -> None:
     args = parse_args(__doc__)
     from shortcuts import artifacts, regression, tokens
-    from shortcuts.models import load_config, load_tokenizer
+    from shortcuts.families import longest
+    from shortcuts.models import load_config, load_tokenizer, width
     from shortcuts.params import read_params
 
     params = read_params(args.params)
@@ -23,16 +24,17 @@ def main() -> None:
     source = sentences_file(params.corpus)
     sentences = artifacts.load(source, made_by="stages/01_fetch_sentences.py")
     tokens.check_sentences(sentences, params, source)
-    config, family = load_config(entry.path, entry.revision)
-    tokenizer = load_tokenizer(entry.path, entry.revision)
-    max_tokens = tokens.limit(tokenizer, config, params.tokenize.max_tokens)
+    trusted = entry.trust_remote_code
+    config, family = load_config(entry.path, entry.revision, trust_remote_code=trusted)
+    tokenizer = load_tokenizer(entry.path, entry.revision, trust_remote_code=trusted)
+    max_tokens = tokens.limit(tokenizer, longest(config, family), params.tokenize.max_tokens)
     folders = Folders(args.model, params.corpus)
     for split in SPLITS:
         made = tokens.tokenize(
             sentences[split], tokenizer, causal=family.causal, max_tokens=max_tokens, seed=params.seed
         )
         if split == "train":
-            regression.check_rows(len(made), config.hidden_size)
+            regression.check_rows(len(made), width(config))
         card = {
             "corpus": sentences["card"],
             "sentences_sha256": artifacts.file_sha256(source),
@@ -43,7 +45,7 @@ def main() -> None:
         tokens.save_tokens(folders.tokens(split), made, card)
         print(
             f"{args.model}: {len(made):,} {split} sentences, {sum(map(len, made.sentences)):,} tokens "
-            f"({made.cut:,} cut at {max_tokens}, {made.skipped:,} without a token to sample left out), "
+            f"({made.cut:,} cut at {max_tokens or 'no limit'}, {made.skipped:,} without a token to sample left out), "
             f"in {folders.tokens(split)}"
         )
 

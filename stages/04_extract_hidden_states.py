@@ -22,7 +22,7 @@ def main() -> None:
     params = read_params(args.params)
     entry = params.model(args.model)
     folders = Folders(args.model, params.corpus)
-    model = models.load_model(entry.path, revision=entry.revision, name=args.model, device=args.device)
+    model = models.load_registered(entry, args.model, args.device)
     for split in [args.split] if args.split else SPLITS:
         path = folders.tokens(split)
         data, tokens_card = tokens.load_tokens(path)

@@ -1,4 +1,4 @@
-"""Fit, for one model, a matrix that stands in for each of the six sub-steps of every block.
+"""Fit, for one model, a matrix that stands in for each sub-step of every block.
 
 Reads   data/MODEL/CORPUS/hidden_train/    hidden states, from 04_extract_hidden_states.py, and the model
 Writes  linreg/MODEL/CORPUS/submodules/    pB_a_b.pickle, the matrix (d, d) from site a to site b = a + 1 of block B
@@ -24,27 +24,31 @@ def main() -> None:
     folders = Folders(args.model, params.corpus)
     states = hidden.HiddenStates.open(folders.hidden("train"))
     regression.check_rows(len(states), states.width)
-    model = models.load_model(entry.path, revision=entry.revision, name=args.model, device=args.device)
+    model = models.load_registered(entry, args.model, args.device)
     cards.check_model(states.card, model, states.folder)
     steps = range(len(model.family.steps))
 
     recipe = {"states": states.fingerprint, "device": model.device.type}
     with Partial("06_fit_submodule_maps", f"{args.model}.{params.corpus}", recipe) as partial:
-        todo = {block: 2 * len(steps) for block in range(model.layers) if block not in partial}
+        blocks = range(model.layers) if steps else ()  # of a model read by structure alone, parts are not known
+        todo = {block: 2 * len(steps) for block in blocks if block not in partial}
         with tqdm(total=len(todo), desc=f"{args.model}: fit", unit=" blocks", disable=None) as bar:
             for group in fitting.passes(todo, states.width, params.fit.memory_gib):
                 moments = fitting.submodule_moments(model, group, states)
                 for block in group:
                     solutions = [moment.solve() for moment in moments.pop(block)]
-                    files = maps.submodule_files(block, [solution.matrices[0] for solution in solutions])
+                    files = maps.submodule_files(
+                        block, model.family.sources, [solution.matrices[0] for solution in solutions]
+                    )
                     partial.save(block, files, note=[solution.rank for solution in solutions])
                     bar.update()
-        ranks = {f"p{b}_{a}": partial.note(b)[a] for b in range(model.layers) for a in steps}
+        ranks = {f"p{b}_{a}": partial.note(b)[a] for b in blocks for a in steps}
         matrices = len(partial.checksums())
         partial.publish(folders.submodule_maps, cards.maps_card(states.card, ranks))
+    fitted = maps.describe_ranks(ranks, states.width) if steps else "the parts of this model's blocks are not known"
     print(
-        f"{args.model}: {matrices} matrices from {model.layers} blocks ({partial.resumed} resumed; "
-        f"{maps.describe_ranks(ranks, states.width)}), in {folders.submodule_maps}"
+        f"{args.model}: {matrices} matrices from {model.layers} blocks ({partial.resumed} resumed; {fitted}), "
+        f"in {folders.submodule_maps}"
     )
 
 

@@ -25,7 +25,7 @@ def main() -> None:
     params = read_params(args.params)
     entry = params.model(args.model)
     folders = Folders(args.model, params.corpus)
-    model = models.load_model(entry.path, revision=entry.revision, name=args.model, device=args.device)
+    model = models.load_registered(entry, args.model, args.device)
     layer_maps = maps.LayerMaps.load(folders.layer_maps, model)
     submodule_maps = maps.SubmoduleMaps.load(folders.submodule_maps, model)
     states = hidden.HiddenStates.open(folders.hidden("validation"))

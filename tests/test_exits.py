@@ -9,10 +9,10 @@ import torch
 
 from shortcuts import LayerMaps, SubmoduleMaps
 from shortcuts.exits import join_chunks, layer_guesses, part_guesses, read_out, score_exits
+from shortcuts.families import PARTS
 from shortcuts.fitting import layer_moments, layer_targets, submodule_moments
 from shortcuts.hidden import extract
 from shortcuts.maps import layer_files, submodule_files
-from shortcuts.models import PARTS
 from shortcuts.resume import Partial
 from shortcuts.scores import in_top, r2_pairs
 
@@ -28,7 +28,9 @@ def study(model, folder, train=200, validation=60):
         partial.publish(folder / "layers", {})
     with Partial("06", "item", {}, root=folder) as partial:
         for block, steps in submodule_moments(model, range(model.layers), [shard]).items():
-            partial.save(block, submodule_files(block, [step.solve().matrices[0] for step in steps]))
+            partial.save(
+                block, submodule_files(block, model.family.sources, [step.solve().matrices[0] for step in steps])
+            )
         partial.publish(folder / "submodules", {})
     tokens = tiny.tokens(model, validation, seed=2)
     states = extract(model, tokens, 0, validation, 500).hidden_states

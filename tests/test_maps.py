@@ -31,7 +31,9 @@ def fitted(request, tmp_path_factory):
         partial.publish(folder / "layers", card)
     with Partial("06", "item", {}, root=folder) as partial:
         for block, steps in submodule_moments(model, range(model.layers), [shard]).items():
-            partial.save(block, submodule_files(block, [step.solve().matrices[0] for step in steps]))
+            partial.save(
+                block, submodule_files(block, model.family.sources, [step.solve().matrices[0] for step in steps])
+            )
         partial.publish(folder / "submodules", card)
     return model, shard, folder
 

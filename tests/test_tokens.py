@@ -174,20 +174,16 @@ def test_lengths_and_parts_belong_to_their_sentences(make):
     assert same(part, Tokens(made.sentences[3:5], made.positions[3:5]))
 
 
-class Config:
-    max_position_embeddings = 32
-
-
 class Tokenizer:
     model_max_length = int(1e30)  # what transformers says where it does not know
 
 
 def test_the_limit_is_the_models_own_or_a_lower_one():
-    assert limit(Tokenizer, Config, None) == 32
-    assert limit(Tokenizer, Config, 10) == 10
-    assert limit(Tokenizer, Config, 32) == 32
+    assert limit(Tokenizer, 32, None) == 32
+    assert limit(Tokenizer, 32, 10) == 10
+    assert limit(Tokenizer, 32, 32) == 32
     with pytest.raises(InputError, match=r"tokenize\.max_tokens is 33 but the model takes at most 32"):
-        limit(Tokenizer, Config, 33)
+        limit(Tokenizer, 32, 33)
 
 
 # --- files -------------------------------------------------------------------------------------------------
