@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 import yaml
-from test_pipeline import ALL, REPOSITORY, run_stages
+from toy import ALL, REPOSITORY, run_stages
 
 TRAIN, VALIDATION, WIDTH, LAYERS = 800, 40, 768, 12
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import tiny
 import yaml
-from test_pipeline import ALL, REPOSITORY, WORDS, run_stages
+from toy import ALL, REPOSITORY, WORDS, run_stages
 
 from shortcuts.params import read_params
 from shortcuts.training import train_tokenizer
