@@ -230,7 +230,8 @@ def _zip_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, budget: _Budget)
     budget.spend(info.file_size)
     buffer = bytearray(info.file_size)
     with archive.open(info) as entry:
-        if cast(io.BufferedIOBase, entry).readinto(buffer) != len(buffer) or entry.read(1):  # the end of the entry is where its CRC is checked
+        # The end of an entry is where its checksum is checked.
+        if cast(io.BufferedIOBase, entry).readinto(buffer) != len(buffer) or entry.read(1):
             raise EOFError("it ends too early")
     return buffer
 

@@ -140,27 +140,8 @@ class Copy:
         pipeline["stages"]["train_models"] |= {"frozen": False, "matrix": {"model": ["small"]}}
         (self.folder / "dvc.yaml").write_text(yaml.safe_dump(pipeline))
         choose = random.Random(0)
-        words = [
-            "the",
-            "quick",
-            "brown",
-            "fox",
-            "jumps",
-            "over",
-            "a",
-            "lazy",
-            "dog",
-            "and",
-            "runs",
-            "home",
-            "to",
-            "sleep",
-            "in",
-            "warm",
-            "hay",
-            "until",
-            "morning",
-        ]
+        words = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "and", "runs", "home", "to",
+                 "sleep", "in", "warm", "hay", "until", "morning"]  # fmt: skip
         lines = {" ".join(choose.choices(words, k=choose.randrange(6, 30))) for _ in range(2 * sentences)}
         (self.folder / "words.txt").write_text("\n".join(sorted(lines)))
 

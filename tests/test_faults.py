@@ -278,15 +278,29 @@ def test_states_of_a_checkpoint_that_has_changed_since_are_refused(done):
     assert len(set(re.findall(r"weights ([0-9a-f]{12})", line))) == 2, "both sides are named"
 
 
-def test_a_map_with_a_value_that_is_not_finite_is_refused_though_its_checksum_is_right(done):
-    folder = done / "linreg" / MODEL / "my-text" / "layers"
-    matrix = artifacts.load(folder / "0_1.pickle")
-    matrix[3, 4] = torch.inf
+def change_map(folder, name, change):
+    """Change a fitted matrix in a way that its card confirms."""
+    matrix = artifacts.load(folder / name)
+    change(matrix)
     card = artifacts.load_json(folder / "card.json")
-    card["files"]["0_1.pickle"] = artifacts.save(folder / "0_1.pickle", matrix)
+    card["files"][name] = artifacts.save(folder / name, matrix)
     artifacts.save_json(folder / "card.json", card)
+
+
+def test_a_map_with_a_value_that_is_not_finite_is_refused_though_its_checksum_is_right(done):
+    change_map(
+        done / "linreg" / MODEL / "my-text" / "layers", "0_1.pickle", lambda matrix: matrix[3, 4].fill_(torch.inf)
+    )
     result = subprocess.run([sys.executable, stage(7), "--model", MODEL], cwd=done, capture_output=True, text=True)
     assert "0_1.pickle has entries that are not finite" in refusal(result)
+
+
+def test_maps_that_overflow_on_the_states_stop_with_mapping_layer_and_sentence(done):
+    run_stages(done, MODEL, [stage(6)])
+    submodules = done / "linreg" / MODEL / "my-text" / "submodules"
+    change_map(submodules, "p0_1_2.pickle", lambda matrix: matrix.fill_(1e30))  # in the place of a norm
+    result = subprocess.run([sys.executable, stage(8), "--model", MODEL], cwd=done, capture_output=True, text=True)
+    assert re.search(r"what mat_\w+ makes of layer \d of sentence \d+ has a value that is not", refusal(result))
 
 
 def test_a_checkpoint_that_overflows_stops_with_layer_and_sentence(run):

@@ -557,7 +557,7 @@ def test_the_files_made_here_load_where_they_ask_for_what_they_hold(tmp_path):
     (tmp_path / "x").write_bytes(torch_zip(TENSOR + b"(" + get(0) + b"K\x00K\x03\x85K\x01\x85\x89)tR"))
     assert torch.equal(artifacts.load(tmp_path / "x"), torch.zeros(3))
     (tmp_path / "x").write_bytes(torch_legacy(3) + bytes(12))
-    assert artifacts.load(tmp_path / "x").tolist() == [0, 0, 0]
+    assert artifacts.load(tmp_path / "x").nbytes() == 12
     for once in (again(1, ENCODE, get(0) + get(1) + get(2) + b"\x86R"), array(b"K\x00")):
         (tmp_path / "x").write_bytes(b"\x80\x04" + once + b".")
         assert len(artifacts.load(tmp_path / "x")) in (0, 1)
