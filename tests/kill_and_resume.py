@@ -227,10 +227,11 @@ def harass(copy: Copy, target: Target, kills: list[tuple[str, signal.Signals]], 
                 report.faults.append(f"{target.stage}: dvc ended before the stage began: {copy.log()[-300:]}")
             break
         # Anywhere in the work that is left, the time before its first unit and after its last one included.
-        far = choose.randint(copy.progress(target), whole)
+        here = copy.progress(target)
+        far = choose.choice([here, choose.randint(here, whole)])
         while process.poll() is None and stage.is_running() and copy.progress(target) < far:
             time.sleep(0.005)
-        time.sleep(choose.uniform(0, 0.2 if far else 4))
+        time.sleep(choose.uniform(0, 0.2 if far > here else 3))
         ended = not stage.is_running()
         if not _kill(process, stage, mode, number):
             break  # it was faster than we; the round ends as a finished one
