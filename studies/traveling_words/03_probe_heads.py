@@ -1,0 +1,54 @@
+"""Read the leading singular vectors of W_QK and W_VO of every chosen head, and its biases, as words.
+
+Reads   the model that studies/traveling_words/params.yaml names
+Writes  studies/traveling_words/data/MODEL/heads/block_B.pickle   `qk`, `vo`: singular values, token ids; `biases`
+
+First the weights are held against the model: the attention they give must be the model's own on the phrase of the
+settings. A killed run goes on with the blocks that are left.
+
+Example: python studies/traveling_words/03_probe_heads.py
+"""
+
+from traveling_words import settings as study
+
+from shortcuts.stage import parse_args, run
+
+
+def main() -> None:
+    args = parse_args(__doc__, model=False, device=True, params=study.PARAMS)
+    settings = study.read(args.params)
+
+    from tqdm import tqdm
+
+    from shortcuts.resume import Partial
+    from traveling_words import attention, heads, subject
+
+    chosen = subject.load_subject(settings, args.device)
+    model = chosen.model
+    blocks = settings.chosen_blocks(model.layers)
+    readings = {block: attention.read_attention(model, block) for block in blocks}
+    error = attention.check_reading(model, chosen.vocabulary.sentence(settings.trajectory.phrase), readings)
+    pairs, k = settings.singular.pairs, settings.k
+    with Partial(
+        "traveling_words/03_probe_heads", settings.model, chosen.recipe(k=k, heads=settings.heads, pairs=pairs)
+    ) as partial:
+        for block in tqdm(blocks, desc=f"{settings.model}: heads", unit="block", disable=None):
+            if block in partial:
+                continue
+            listed = settings.chosen_heads(readings[block].heads)
+            found = heads.probe_singular_vectors(
+                readings[block], chosen.embeddings, chosen.readout, listed, pairs, k
+            )
+            biases = heads.probe_biases(readings[block], chosen.embeddings, listed, k)
+            partial.save(block, {f"block_{block}.pickle": {**found, "biases": biases, "heads": listed}})
+        folder = study.Folders(settings.model).heads
+        rotary = readings[blocks[0]].frequencies is not None
+        partial.publish(folder, {**chosen.card, "blocks": blocks, "attention_error": error, "rotary": rotary})
+    print(
+        f"{settings.model}: {len(blocks)} blocks ({partial.resumed} resumed); attention from the weights of the heads "
+        f"differs from the model's own by {error:.1e} of its size, in {folder}"
+    )
+
+
+if __name__ == "__main__":
+    run(main)
