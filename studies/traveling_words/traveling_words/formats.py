@@ -70,16 +70,16 @@ def to_markdown(records: Sequence[Record]) -> str:
     """Records as a Markdown table, tokens made visible, numbers with four significant digits."""
     if not records:
         return ""
-    rows = [[_markdown_cell(value) for value in record.values()] for record in records]
+    rows = [[_markdown_cell(key, value) for key, value in record.items()] for record in records]
     return tables.markdown([key.replace("_", " ") for key in records[0]], rows) + "\n"
 
 
-def _markdown_cell(value: Any) -> str:
+def _markdown_cell(key: str, value: Any) -> str:
     if isinstance(value, list):
         return " ".join(_code(item) for item in value)
     if isinstance(value, float):
         return f"{value:.4g}"
-    return _code(value) if isinstance(value, str) and value != value.strip() else _escaped(str(value))
+    return _code(value) if key == "token" else _escaped(str(value))
 
 
 def _code(text: str) -> str:
@@ -90,7 +90,7 @@ def _code(text: str) -> str:
 
 def _escaped(text: str) -> str:
     """Text whose characters mean nothing to Markdown."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>|#" else c for c in visible(text).replace("␣", " "))
+    return "".join(f"\\{character}" if character in "\\`*_[]<>|" else character for character in text)
 
 
 _LATEX = {
