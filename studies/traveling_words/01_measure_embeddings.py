@@ -6,9 +6,8 @@ Writes  studies/traveling_words/data/MODEL/embeddings.pickle   `distances`, `sco
 Example: python studies/traveling_words/01_measure_embeddings.py
 """
 
-from traveling_words import settings as study
-
 from shortcuts.stage import parse_args, run
+from traveling_words import settings as study
 
 
 def main() -> None:

@@ -9,9 +9,8 @@ only to itself. A killed run goes on with the blocks that are left.
 Example: python studies/traveling_words/02_probe_nouns.py
 """
 
-from traveling_words import settings as study
-
 from shortcuts.stage import parse_args, run
+from traveling_words import settings as study
 
 
 def main() -> None:

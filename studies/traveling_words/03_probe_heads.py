@@ -9,9 +9,8 @@ settings. A killed run goes on with the blocks that are left.
 Example: python studies/traveling_words/03_probe_heads.py
 """
 
-from traveling_words import settings as study
-
 from shortcuts.stage import parse_args, run
+from traveling_words import settings as study
 
 
 def main() -> None:
@@ -36,9 +35,7 @@ def main() -> None:
             if block in partial:
                 continue
             listed = settings.chosen_heads(readings[block].heads)
-            found = heads.probe_singular_vectors(
-                readings[block], chosen.embeddings, chosen.readout, listed, pairs, k
-            )
+            found = heads.probe_singular_vectors(readings[block], chosen.embeddings, chosen.readout, listed, pairs, k)
             biases = heads.probe_biases(readings[block], chosen.embeddings, listed, k)
             partial.save(block, {f"block_{block}.pickle": {**found, "biases": biases, "heads": listed}})
         folder = study.Folders(settings.model).heads

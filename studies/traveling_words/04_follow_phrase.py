@@ -7,9 +7,8 @@ Writes  studies/traveling_words/data/MODEL/trajectory.pickle   `words` (n, 3) th
 Example: python studies/traveling_words/04_follow_phrase.py
 """
 
-from traveling_words import settings as study
-
 from shortcuts.stage import parse_args, run
+from traveling_words import settings as study
 
 
 def main() -> None:

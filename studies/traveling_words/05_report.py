@@ -8,9 +8,8 @@ Writes  studies/traveling_words/tables/MODEL/   every table as JSON, CSV and Mar
 Example: python studies/traveling_words/05_report.py
 """
 
-from traveling_words import settings as study
-
 from shortcuts.stage import parse_args, run
+from traveling_words import settings as study
 
 
 def main() -> None:

@@ -85,7 +85,7 @@ class Attention:
 
     @property
     def qk_factors(self) -> tuple[Tensor, Tensor]:
-        """A, B (H, d, r) with W_QK = A B^T. With rotary positions this is the matrix of a token that looks at itself."""
+        """A, B (H, d, r) with W_QK = A B^T; with rotary positions, that of a token which looks at itself."""
         return self.query * self.scale, self.key
 
     @property
@@ -106,7 +106,7 @@ class Attention:
         return self.scale * queries @ keys.mT
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Causal attention of normed states (n, d): the sum over heads of softmax(scores) (x W_VO + b_v Wo), and b_o."""
+        """Causal attention of normed states (n, d): the sum over heads of softmax(scores) (x W_VO + b_v Wo) + b_o."""
         later = torch.ones(len(x), len(x), dtype=torch.bool, device=x.device).triu(1)
         weights = self.scores(x).masked_fill(later, -torch.inf).softmax(-1)
         updates = x @ self.value @ self.output + self.value_bias_out[:, None]
@@ -136,7 +136,7 @@ def read_attention(model: LanguageModel, block: int) -> Attention:
             f"word vectors; choose a model with a norm before attention of type {', '.join(LAYOUTS)}"
         )
     norm_path, attention_path = (step.modules[0] for step in steps[:2])
-    module = model.blocks[block].get_submodule(attention_path)
+    module: Any = model.blocks[block].get_submodule(attention_path)
     norm = read_norm(model.blocks[block].get_submodule(norm_path))
     heads = config.num_attention_heads
     shared = getattr(config, "num_key_value_heads", None) or heads
@@ -145,7 +145,8 @@ def read_attention(model: LanguageModel, block: int) -> Attention:
     if layout.query == layout.key:
         weights = [(weight[:, part], bias[part]) for part, (weight, bias) in zip(_thirds(width), weights, strict=True)]
     (query, query_bias), (key, key_bias), (value, value_bias) = (
-        _by_head(weight, bias, number, heads) for (weight, bias), number in zip(weights, (heads, shared, shared), strict=True)
+        _by_head(weight, bias, number, heads)
+        for (weight, bias), number in zip(weights, (heads, shared, shared), strict=True)
     )
     inner = query.shape[-1]
     output, output_bias = _read(module, layout.output, layout, heads * inner)

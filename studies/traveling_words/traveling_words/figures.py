@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.font_manager import findfont, get_font
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter, StrMethodFormatter
 
 from shortcuts.plots import STYLE, tick_step
 from traveling_words.formats import visible
@@ -55,13 +55,22 @@ def token_scores(records: Table, about: str) -> Figure:
             scores = [record["score"] for record in chosen]
             axis.hlines(places, 0, scores, color=colors, linewidth=1.2)
             axis.scatter(scores, places, color=colors, s=14, zorder=3)
-            axis.set_yticks(places, [label(record["token"]) for record in chosen], fontsize=8, parse_math=False)
+            names = [_token_or_bytes(record) for record in chosen]
+            axis.set_yticks(places, names, fontsize=8, parse_math=False)
             axis.axvline(0, color="0.6", linewidth=0.8)
             axis.set_title(name)
             axis.grid(visible=False, axis="y")
         axes[0].set_ylabel("smallest            largest", fontsize=9)
         figure.suptitle(f"Tokens that the final norm favours and neglects, {about}")
     return figure
+
+
+def _token_or_bytes(record: Mapping[str, Any]) -> str:
+    """The token, or its bytes where they are no text by themselves."""
+    raw = bytes.fromhex(record["bytes"])
+    if "\N{REPLACEMENT CHARACTER}" in record["token"] or not record["token"].isprintable():
+        return label("".join(f"\\x{byte:02x}" for byte in raw))
+    return label(record["token"])
 
 
 def update_norms(records: Table, about: str) -> Figure:
@@ -109,7 +118,7 @@ def coverage(records: Table, block: int, about: str) -> Figure:
             axis.set(xlim=(0, 1.02), ylim=(0, 1.04))
             axis.xaxis.set_major_formatter(PercentFormatter(1))
             axis.yaxis.set_major_formatter(PercentFormatter(1))
-        axes.flat[0].legend(loc="lower right", fontsize=8)
+        axes.flat[0].legend(loc="lower center", fontsize=8, frameon=True, facecolor="white", edgecolor="none")
         figure.supxlabel("share of the singular values, largest first", fontsize=10)
         figure.supylabel("share of their sum", fontsize=10)
         figure.suptitle(f"Singular values of block {block}, {about}", fontsize=11)
@@ -142,11 +151,12 @@ def trajectory_panels(path: Mapping[str, Any], tokens: Sequence[str], about: str
             axis: Any = figure.add_subplot(rows, columns, place, projection="3d")
             _cube(axis, np.concatenate([words, states.reshape(-1, 3)]))
             axis.scatter(*words.T, color=WORD, s=10, depthshade=False)
-            for point, token in zip(words, tokens, strict=True):
-                axis.text(*point, label(token), color=WORD, fontsize=6.5, parse_math=False)
-            axis.scatter(*states[stage].T, color=STATE, s=12, marker="^", depthshade=False)
+            _name(axis, words, tokens, WORD, 6.5)
+            others = [n for n in range(len(tokens)) if n != follow]
+            axis.scatter(*states[stage][others].T, color=STATE, s=9, marker="^", depthshade=False)
+            _name(axis, states[stage][others], [tokens[n] for n in others], STATE, 5.5)
             axis.scatter(*states[stage][follow], color=PATH, s=22, marker="^", depthshade=False)
-            axis.text(*states[stage][follow], label(tokens[follow]), color=PATH, fontsize=7, parse_math=False)
+            _name(axis, states[stage][[follow]], [tokens[follow]], PATH, 7)
             walked = states[1 : stage + 1, follow]
             axis.plot(*walked.T, color=PATH, linewidth=1.2)
             axis.set_title(layer_name(stage), fontsize=9, pad=-2)
@@ -167,16 +177,21 @@ def trajectory_path(path: Mapping[str, Any], tokens: Sequence[str], about: str) 
         axis: Any = figure.add_subplot(projection="3d")
         _cube(axis, np.concatenate([words, walked]))
         axis.scatter(*words.T, color=WORD, s=16, depthshade=False)
-        for point, token in zip(words, tokens, strict=True):
-            axis.text(*point, label(token), color=WORD, fontsize=8.5, parse_math=False)
+        _name(axis, words, tokens, WORD, 8.5)
         axis.plot(*walked.T, color=PATH, linewidth=1.4, marker="^", markersize=4)
         for layer, point in enumerate(walked):
-            axis.text(*point, f" {layer}", color=PATH, fontsize=7.5)
+            axis.text(*point, f"{layer}  ", color=PATH, fontsize=7.5, ha="right")
         axis.set_title(
-            f"The path of {label(tokens[follow])} by {path['projection']}, numbered by layer, {about}",
+            f"The path of “{label(tokens[follow])}” by {path['projection']}, numbered by layer, {about}",
             fontsize=10, parse_math=False,
         )  # fmt: skip
     return figure
+
+
+def _name(axis: Any, points: np.ndarray, tokens: Sequence[str], color: str, size: float) -> None:
+    """Write tokens beside their points."""
+    for point, token in zip(points, tokens, strict=True):
+        axis.text(*point, f"  {label(token)}", color=color, fontsize=size, va="center", parse_math=False)
 
 
 def _cube(axis: Any, points: np.ndarray) -> None:
@@ -185,9 +200,11 @@ def _cube(axis: Any, points: np.ndarray) -> None:
     margin = 0.05 * np.maximum(high - low, 1e-9)
     for name, a, b in zip("xyz", low - margin, high + margin, strict=True):
         getattr(axis, f"set_{name}lim")(a, b)
-        getattr(axis, f"set_{name}ticklabels")([])
-        getattr(axis, f"{name}axis").set_tick_params(length=0)
         getattr(axis, f"{name}axis").set_pane_color((0.97, 0.97, 0.97, 1))
+        getattr(axis, f"set_{name}ticks")(np.linspace(a, b, 6), [""] * 6)
+        getattr(axis, f"{name}axis").line.set_color("0.7")
+        getattr(axis, f"{name}axis").set_tick_params(color="none")
+    axis.set_box_aspect(None, zoom=1.18)
     axis.view_init(elev=22, azim=-58)
 
 
@@ -201,18 +218,21 @@ def approach(records: Table, follows: str, target: str, about: str) -> Figure:
             layers, [r["cosine_rank"] for r in records], color=STATE, marker="s", markersize=3, label="by cosine"
         )
         axes[0].set(yscale="log", title="rank among all tokens")
+        axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes[0].yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axes[0].yaxis.set_minor_locator(NullLocator())
         axes[0].invert_yaxis()
         for axis, key, title in ((axes[1], "cosine", "cosine"), (axes[2], "distance", "Euclidean distance")):
             axis.plot(layers, [r[key] for r in records], color=PATH, marker="o", markersize=3.5, label="to this word")
-            axis.plot(layers, [r[f"mean_{key}"] for r in records], color="0.45", linestyle="--", label="mean of all words")
+            axis.plot(
+                layers, [r[f"mean_{key}"] for r in records], color="0.45", linestyle="--", label="mean of all words"
+            )
             axis.set(title=title)
         for axis in axes:
             axis.set_xlabel("layer")
             axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=len(layers) // tick_step(len(layers) - 1) + 1))
             axis.legend(fontsize=8)
-        figure.suptitle(
-            f"From {label(follows)} to {label(target)} in the full space, {about}", parse_math=False
-        )
+        figure.suptitle(f"From “{label(follows)}” to “{label(target)}” in the full space, {about}", parse_math=False)
     return figure
 
 
@@ -224,7 +244,7 @@ def sphere() -> Figure:
     angles = np.linspace(0, 2 * np.pi, 25)[:-1]
     circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     scaled = circle * [1.6, 0.7]
-    shifted = scaled + [0.6, 0.5]
+    shifted = scaled + np.array([0.6, 0.5])
     mapped = shifted @ np.array([[0.7, 0.6], [-0.8, 0.5]])
     titles = ("normalised: a sphere", r"times $\gamma$: an ellipsoid", r"plus $\beta$: moved", "times a matrix")
     with plt.rc_context(STYLE):
@@ -237,6 +257,6 @@ def sphere() -> Figure:
 
 def _ring(axis: Axes, points: np.ndarray, angles: np.ndarray) -> None:
     axis.plot(*np.concatenate([points, points[:1]]).T, color="0.75", linewidth=1)
-    axis.scatter(*points.T, c=angles, cmap="twilight", s=22, zorder=3)
+    axis.scatter(points[:, 0], points[:, 1], c=angles, cmap="twilight", s=24, zorder=3, edgecolor="0.3", linewidth=0.4)
     axis.scatter([0], [0], marker="+", color="0.3", s=40, linewidth=1)
     axis.set(aspect="equal", xlim=(-2.4, 2.4), ylim=(-2.4, 2.4))

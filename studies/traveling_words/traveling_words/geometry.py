@@ -47,10 +47,9 @@ def read_norm(module: nn.Module) -> Norm:
     """The norm that a module of a model applies; `InputError` if it is neither layer norm nor RMS norm."""
     parameters = dict(module.named_parameters())
     epsilon = next((getattr(module, name) for name in ("eps", "variance_epsilon") if hasattr(module, name)), None)
-    weight = parameters.get("weight")
-    if weight is None or epsilon is None:
+    if "weight" not in parameters or epsilon is None:
         raise InputError(f"{type(module).__name__} is neither layer norm nor RMS norm; this study reads only these")
-    weight = weight.detach()
+    weight = parameters["weight"].detach()
     precise = precision(weight.device)
     bias = parameters.get("bias", torch.zeros_like(weight)).detach()
     norm = Norm(isinstance(module, nn.LayerNorm), float(epsilon), weight.to(precise), bias.to(precise))

@@ -32,9 +32,8 @@ def probe_singular_vectors(
     for matrix, factors, right_words in (("qk", attention.qk_factors, normed), ("vo", attention.vo_factors, words)):
         svd = thin_svd(*(factor[list(heads)] for factor in factors))
         leading = svd.values[:, :pairs].shape
-        left, right, right_found = align_signs(
-            *(vectors[:, :, :pairs].mT.flatten(0, 1) for vectors in (svd.left, svd.right)), right_words, k
-        )
+        left, right = (vectors[:, :, :pairs].mT.flatten(0, 1) for vectors in (svd.left, svd.right))
+        left, _, right_found = align_signs(left, right, right_words, k)
         left_found = nearest(left, normed, k)
         found[matrix] = {
             "values": svd.values,

@@ -64,7 +64,7 @@ def nearest(queries: Tensor, rows: Rows, k: int, rows_per_chunk: int = ROWS_PER_
 
 def _top(scores: Tensor, k: int) -> Nearest:
     """The k largest of each row (n, m), of equal ones the first; `topk` leaves open which of them it takes."""
-    n, m = scores.shape
+    m = scores.shape[1]
     k = min(k, m)
     values, ids = scores.topk(k, dim=1)
     # All that is larger than the k-th value is certain; the places left go to the first of those equal to it.

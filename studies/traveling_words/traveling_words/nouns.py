@@ -1,7 +1,7 @@
 """The noun probe: what would a head look for, and say, if common nouns reached it unchanged?
 
-A device, not what the model computes: raw word vectors are fed to every block as if they arrived there untouched, without
-positions, and each noun attends only to itself.
+A device, not what the model computes: raw word vectors are fed to every block as if they arrived there untouched,
+without positions, and each noun attends only to itself.
 """
 
 from __future__ import annotations

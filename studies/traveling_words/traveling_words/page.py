@@ -47,11 +47,12 @@ def trajectory_page(path: Mapping[str, Any], tokens: Sequence[str], about: str) 
     figure.update_layout(
         title={"text": title},
         template="none",
-        margin={"l": 10, "r": 10, "t": 60, "b": 10},
+        margin={"l": 60, "r": 60, "t": 60, "b": 20},
         legend={"x": 0.01, "y": 0.98},
         scene={
             **{f"{name}axis": {**bare, "range": limits} for name, limits in zip("xyz", ranges, strict=True)},
             "aspectmode": "cube",
+            "camera": {"eye": {"x": 1.2, "y": -1.35, "z": 0.75}},
         },
         sliders=[{"active": shown, "steps": steps, "currentvalue": {"prefix": "states: "}, "pad": {"t": 20}}],
     )

@@ -15,7 +15,10 @@ DIMENSIONS = 3
 
 
 class Projection(Protocol):
-    name: str
+    @property
+    def name(self) -> str:
+        """What titles call it."""
+        ...
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """Points (n, d) in three dimensions, (n, 3)."""

@@ -82,7 +82,9 @@ def texts_of(found: Found, records: Mapping[str, Table], words: int) -> dict[str
     """The logs and the LaTeX tables by file name; words: nearest tokens on each side in the latter."""
     rotary = found.heads_card["rotary"]
     about = f"Model {found.heads_card['model']}"
-    nouns = f"{about}: {len(found.nouns_card['ids'])} nouns, {found.nouns_card['dropped']} of the list are not one token."
+    nouns = (
+        f"{about}: {len(found.nouns_card['ids'])} nouns, {found.nouns_card['dropped']} of the list are not one token."
+    )
     qk = f"{about}. {tables.ROTARY}" if rotary else f"{about}."
     bias = f"{about}. {tables.CANCELS_ROTARY if rotary else tables.CANCELS}"
     fragments = {
@@ -156,9 +158,7 @@ def plot_tables(records: Mapping[str, Table]) -> dict[str, Table]:
 
 def metrics_of(found: Found) -> dict[str, Any]:
     """The numbers that sum the study of one model up."""
-    return tables.metrics(
-        found.embeddings, found.nouns, found.nouns_card, found.heads, found.heads_card, found.path
-    )
+    return tables.metrics(found.embeddings, found.nouns, found.nouns_card, found.heads, found.heads_card, found.path)
 
 
 def _phrase(found: Found, vocabulary: Vocabulary) -> list[str]:

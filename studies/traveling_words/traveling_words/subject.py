@@ -129,7 +129,7 @@ class Vocabulary:
         if backend is None:
             return False
         decoder = json.loads(backend.to_str())["decoder"] or {}
-        return "ByteLevel" in [kind["type"] for kind in (decoder, *decoder.get("decoders", ()))if "type" in kind]
+        return "ByteLevel" in [kind["type"] for kind in (decoder, *decoder.get("decoders", ())) if "type" in kind]
 
 
 def _byte_characters() -> dict[str, int]:

@@ -29,8 +29,8 @@ ROTARY = (
     "matrix holds for every other distance."
 )
 CANCELS = (
-    "Wq bk adds the same to the scores of all keys of a query and cancels in the softmax; only bq Wk can change what is "
-    "attended to."
+    "Wq bk adds the same to the scores of all keys of a query and cancels in the softmax; only bq Wk can change what "
+    "is attended to."
 )
 CANCELS_ROTARY = "With rotary positions Wq bk depends on the distance and does not cancel exactly."
 
@@ -73,7 +73,9 @@ def value_records(blocks: Blocks, words: Sequence[str], text: Text) -> Table:
     records: Table = []
     for block, probe in blocks.items():
         for n, noun in enumerate(words):
-            heads = [(str(head), probe["norms"][n, h], probe["value_ids"][n, h]) for h, head in enumerate(probe["heads"])]
+            heads = [
+                (str(head), probe["norms"][n, h], probe["value_ids"][n, h]) for h, head in enumerate(probe["heads"])
+            ]
             for head, norm, ids in (*heads, ("layer sum", probe["sum_norms"][n], probe["sum_ids"][n])):
                 records.append(
                     {"block": block, "noun": noun, "head": head, "norm": float(norm), "values": _texts(ids, text)}
@@ -155,7 +157,10 @@ def bias_records(blocks: Blocks, text: Text) -> Table:
 def approach_records(approach: Mapping[str, Any], text: Text) -> Table:
     """One row per layer: how close the followed token's state is to the phrase's last word, in the full space."""
     return [
-        {**{key: value for key, value in row.items() if key != "nearest_ids"}, "nearest": [*map(text, row["nearest_ids"])]}
+        {
+            **{key: value for key, value in row.items() if key != "nearest_ids"},
+            "nearest": [*map(text, row["nearest_ids"])],
+        }
         for row in approach["rows"]
     ]
 
@@ -259,7 +264,9 @@ def metrics(
         },
         "share_for_99_percent": {
             matrix: {
-                f"block_{block}": float((reach(found[matrix]["values"]) / found[matrix]["values"].shape[1]).double().mean())
+                f"block_{block}": float(
+                    (reach(found[matrix]["values"]) / found[matrix]["values"].shape[1]).double().mean()
+                )
                 for block, found in heads.items()
             }
             for matrix in MATRICES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,9 @@ def read_phrase(model: LanguageModel, ids: Tensor, follow: int) -> Phrase:
     if n < 2:
         raise InputError(f"trajectory.phrase has {n} tokens; a path to the next word needs at least two")
     if model.max_tokens is not None and n > model.max_tokens:
-        raise InputError(f"trajectory.phrase has {n} tokens but {model.name} reads at most {model.max_tokens}; shorten it")
+        raise InputError(
+            f"trajectory.phrase has {n} tokens but {model.name} reads at most {model.max_tokens}; shorten it"
+        )
     if not -n <= follow < n:
         raise InputError(f"trajectory.follow is {follow}; the phrase has {n} tokens, so it must be {-n} to {n - 1}")
     seen = _States()
@@ -49,9 +52,7 @@ class _States(Watcher):
         self.layers[layer] = states[0]
 
 
-def project(
-    phrase: Phrase, readout: Tensor, final_norm: Norm, projection: Projection
-) -> tuple[np.ndarray, np.ndarray]:
+def project(phrase: Phrase, readout: Tensor, final_norm: Norm, projection: Projection) -> tuple[np.ndarray, np.ndarray]:
     """The phrase's word vectors (n, 3) and its states (L + 2, n, 3) in three dimensions.
 
     states[0] is what enters the first block (word vector, with its position where positions are added), states[1 + i]
@@ -111,7 +112,6 @@ def does_it_approach(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "distance_change": last["distance"] - first["distance"],
         "distance_change_over_mean": (last["distance"] - last["mean_distance"])
         - (first["distance"] - first["mean_distance"]),
-        "steps_closer_by_cosine": sum(b["cosine"] > a["cosine"] for a, b in zip(rows, rows[1:], strict=False)),
+        "steps_closer_by_cosine": sum(b["cosine"] > a["cosine"] for a, b in pairwise(rows)),
         "steps": len(rows) - 1,
     }
-
