@@ -42,7 +42,9 @@ def align_signs(left: Tensor, right: Tensor, vocabulary: Rows, k: int) -> tuple[
     both = nearest(torch.cat([right, -right]), vocabulary, k)
     plus, minus = both.scores[:, 0].chunk(2)
     first = right.gather(1, (right != 0).to(torch.int8).argmax(1, keepdim=True)).squeeze(1)
-    turn = (minus > plus) | ((minus == plus) & (first < 0))
+    # Equal up to rounding, which may differ between v and -v.
+    equal = (plus - minus).abs() <= 1e4 * torch.finfo(right.dtype).eps * torch.maximum(plus.abs(), minus.abs())
+    turn = torch.where(equal, first < 0, minus > plus)
     sign = torch.where(turn, -1.0, 1.0).to(right)[:, None]
     (ids_plus, ids_minus), (scores_plus, scores_minus) = both.ids.chunk(2), both.scores.chunk(2)
     chosen = Nearest(
