@@ -104,7 +104,7 @@ def test_attention_head_by_head_in_the_papers_formula_is_the_models_own(shipped)
             extra = ((x @ wq @ bk)[:, None] + (x @ wk @ bq)[None, :] + bq @ bk) / math.sqrt(r)
             total += (x @ w_qk @ x.T + extra + mask).softmax(-1) @ (x @ w_vo + bv @ wo)
             reading = read_attention(shipped.model, block)
-            for ours, theirs_too in ((reading.qk_factors, w_qk), (reading.vo_factors, w_vo)):
+            for ours, theirs_too in ((reading.qk_factors(), w_qk), (reading.vo_factors, w_vo)):
                 torch.testing.assert_close(ours[0][head] @ ours[1][head].T, theirs_too, rtol=0, atol=1e-12)
         torch.testing.assert_close(total, theirs, rtol=0, atol=1e-4)
         torch.testing.assert_close(reading(x), total, rtol=0, atol=1e-9)
@@ -124,6 +124,19 @@ def test_attention_read_from_the_weights_is_the_models_own(name):
     wrong = replace(readings[0], scale=2 * readings[0].scale)
     with pytest.raises(InputError, match="differs from the model's own"):
         check_reading(model, ids, {0: wrong})
+
+
+def test_with_rotary_positions_w_qk_at_a_distance_gives_the_score_at_that_distance():
+    reading = read_attention(architecture("qwen2"), 0)  # with biases, so leave them out
+    reading = replace(reading, query_bias=0 * reading.query_bias, key_bias=0 * reading.key_bias)
+    x = normal(6, 24)
+    scores = reading.scores(x)
+    for distance in (0, 1, 4):
+        a, b = reading.qk_factors(distance)
+        assert torch.allclose(scores[:, 5, 5 - distance], (x[5] @ a @ b.mT @ x[5 - distance]))
+    assert (reading.qk_factors(1)[1] - reading.qk_factors(0)[1]).abs().max() > 1e-2
+    still = read_attention(architecture("gpt2"), 0)
+    assert torch.equal(still.qk_factors(3)[1], still.qk_factors(0)[1])
 
 
 def test_every_readable_type_is_tested():
@@ -153,7 +166,7 @@ def test_the_bias_of_keys_cancels_and_that_of_queries_does_not():
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_the_matrices_of_a_head_have_at_most_its_width_as_rank(name):
     reading = read_attention(architecture(name), 0)
-    for a, b in (reading.qk_factors, reading.vo_factors):
+    for a, b in (reading.qk_factors(), reading.vo_factors):
         assert a.shape[-1] < a.shape[-2]
         assert (torch.linalg.matrix_rank(a @ b.mT) == a.shape[-1]).all()  # generic weights reach it
 
@@ -621,63 +634,52 @@ def results(folder):
     return {str(path.relative_to(root)): path.read_bytes() for path in paths}
 
 
-@pytest.fixture(scope="module")
-def two_runs(tmp_path_factory):
+def test_two_runs_give_the_same_bytes_and_the_whole_report(tmp_path, monkeypatch):
+    """One test for all that needs the stages to have run, since they take seconds to start."""
     pytest.importorskip("matplotlib")
     pytest.importorskip("plotly")
-    first = tmp_path_factory.mktemp("first")
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
     make_toy(first)
-    second = tmp_path_factory.mktemp("second") / "copy"
     shutil.copytree(first, second)
-    # The second runs its probes twice: they find their blocks done.
+    # The second runs its probes twice: they find their blocks done, and nothing is appended.
     processes = [start(first, "1"), start(second, "4242", [*SCRIPTS[:3], *SCRIPTS[1:]])]
-    return first, second, [finished(process) for process in processes]
-
-
-def test_two_runs_in_fresh_processes_give_the_same_bytes(two_runs):
-    first, second, _ = two_runs
+    outs = [finished(process) for process in processes]
+    assert [out.count("(2 resumed)") for out in outs] == [0, 2]
+    assert "attention from the weights" in outs[0]
     one, other = results(first), results(second)
     assert one.keys() == other.keys()
     assert [name for name in one if one[name] != other[name]] == []
-    assert len(one) > 40
+    check_report(first, {name.partition("toy/")[2] for name in one})
+    check_page((first / "studies/traveling_words/plots/toy/html/trajectory.html").read_text())
+    monkeypatch.chdir(second)
+    check_mixture()
 
 
-def test_the_report_has_every_table_log_and_figure(two_runs):
-    folder, _, outs = two_runs
-    found = {name.partition("toy/")[2] for name in results(folder)}
-    wanted = ["tables", "logs"]
-    for name in ("token_scores", "noun_keys", "noun_values", "singular_pairs", "singular_coverage", "approach"):
-        wanted += [f"{name}.json", f"{name}.csv", f"{name}.md"]
-    wanted = [name for name in wanted if "." in name]
-    wanted += ["common_noun_logs_qk.txt", "common_noun_logs_vo.txt", "svd_qk_logs.txt", "svd_vo_logs.txt"]
-    wanted += ["key_query_bias_logs.txt", "svd_qk_block_0.tex", "svd_vo_block_1.tex", "html/trajectory.html"]
-    wanted += [f"{kind}/{name}.{kind}" for kind in ("png", "pdf") for name in ("trajectory_panels", "trajectory_path")]
-    assert set(wanted) <= found
+def check_report(folder, found):
+    tables = ("token_scores", "noun_keys", "noun_values", "singular_pairs", "singular_coverage", "approach")
+    wanted = {f"{name}.{kind}" for name in tables for kind in ("json", "csv", "md")}
+    wanted |= {"common_noun_logs_qk.txt", "common_noun_logs_vo.txt", "svd_qk_logs.txt", "svd_vo_logs.txt"}
+    wanted |= {"key_query_bias_logs.txt", "svd_qk_block_0.tex", "svd_vo_block_1.tex"}
+    wanted |= {f"{kind}/{name}.{kind}" for kind in ("png", "pdf") for name in ("trajectory_panels", "trajectory_path")}
+    assert wanted <= found
     log = (folder / "studies/traveling_words/tables/toy/common_noun_logs_vo.txt").read_text()
     assert "each noun attends only to itself" in log
     assert len(re.findall(r"^  Layer Sum \(norm \d+\.\d{4}\): ", log, re.MULTILINE)) == 2 * 8
-    assert "attention from the weights" in outs[0]
     metrics = json.loads((folder / "studies/traveling_words/metrics/toy/metrics.json").read_text())
     assert metrics["attention_error"] < 1e-4
     assert metrics["trajectory"]["projection"] == "PCA"
 
 
-def test_the_page_needs_nothing_from_elsewhere(two_runs):
-    page = (two_runs[0] / "studies/traveling_words/plots/toy/html/trajectory.html").read_text()
+def check_page(page):
+    """It needs nothing from elsewhere."""
     assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=", page)
     assert "Plotly.newPlot" in page
     assert len(page) > 1_000_000  # plotly's own code is inside
 
 
-def test_a_second_run_of_the_probes_resumes_their_blocks(two_runs):
-    first, second = two_runs[2]
-    assert second.count("(2 resumed)") == 2
-    assert "(2 resumed)" not in first
-
-
-def test_results_of_other_weights_are_not_reported_together(two_runs, tmp_path, monkeypatch):
-    shutil.copytree(two_runs[0], tmp_path / "copy")
-    monkeypatch.chdir(tmp_path / "copy")
+def check_mixture():
+    """Results of different weights are not reported together."""
     folders = study.Folders("toy")
     assert set(report.load(folders).heads) == {0, 1}
     card = folders.heads / "card.json"

@@ -26,16 +26,17 @@ def main() -> None:
     model = chosen.model
     blocks = settings.chosen_blocks(model.layers)
     listed = nouns.read_nouns(settings.nouns, chosen.vocabulary.encode)
-    recipe = chosen.recipe(k=settings.k, heads=settings.heads, nouns=listed.ids)
+    recipe = chosen.recipe(
+        k=settings.k, distance=settings.distance, blocks=blocks, heads=settings.heads, nouns=listed.ids
+    )
     with Partial("traveling_words/02_probe_nouns", settings.model, recipe) as partial:
         for block in tqdm(blocks, desc=f"{settings.model}: nouns", unit="block", disable=None):
             if block in partial:
                 continue
             reading = attention.read_attention(model, block)
             heads = settings.chosen_heads(reading.heads)
-            found = nouns.probe_nouns(
-                reading, chosen.embeddings, chosen.readout, chosen.final_norm, listed.ids, heads, settings.k
-            )
+            words = (chosen.embeddings, chosen.readout, chosen.final_norm)
+            found = nouns.probe_nouns(reading, *words, listed.ids, heads, settings.k, settings.distance)
             partial.save(block, {f"block_{block}.pickle": {**found, "heads": heads}})
         card = {**chosen.card, "nouns": listed.words, "ids": listed.ids, "dropped": listed.dropped}
         folder = study.Folders(settings.model).nouns

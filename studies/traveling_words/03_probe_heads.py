@@ -27,20 +27,21 @@ def main() -> None:
     blocks = settings.chosen_blocks(model.layers)
     readings = {block: attention.read_attention(model, block) for block in blocks}
     error = attention.check_reading(model, chosen.vocabulary.sentence(settings.trajectory.phrase), readings)
-    pairs, k = settings.singular.pairs, settings.k
-    with Partial(
-        "traveling_words/03_probe_heads", settings.model, chosen.recipe(k=k, heads=settings.heads, pairs=pairs)
-    ) as partial:
+    asked = {"pairs": settings.singular.pairs, "k": settings.k, "distance": settings.distance}
+    recipe = chosen.recipe(**asked, blocks=blocks, heads=settings.heads)
+    with Partial("traveling_words/03_probe_heads", settings.model, recipe) as partial:
         for block in tqdm(blocks, desc=f"{settings.model}: heads", unit="block", disable=None):
             if block in partial:
                 continue
             listed = settings.chosen_heads(readings[block].heads)
-            found = heads.probe_singular_vectors(readings[block], chosen.embeddings, chosen.readout, listed, pairs, k)
-            biases = heads.probe_biases(readings[block], chosen.embeddings, listed, k)
+            reading, words = readings[block], chosen.embeddings
+            found = heads.probe_singular_vectors(reading, words, chosen.readout, listed, **asked)
+            biases = heads.probe_biases(reading, words, listed, settings.k)
             partial.save(block, {f"block_{block}.pickle": {**found, "biases": biases, "heads": listed}})
         folder = study.Folders(settings.model).heads
         rotary = readings[blocks[0]].frequencies is not None
-        partial.publish(folder, {**chosen.card, "blocks": blocks, "attention_error": error, "rotary": rotary})
+        card = {**chosen.card, "blocks": blocks, "attention_error": error}
+        partial.publish(folder, {**card, "distance": settings.distance if rotary else None})
     print(
         f"{settings.model}: {len(blocks)} blocks ({partial.resumed} resumed); attention from the weights of the heads "
         f"differs from the model's own by {error:.1e} of its size, in {folder}"

@@ -83,10 +83,12 @@ class Attention:
     def heads(self) -> int:
         return len(self.query)
 
-    @property
-    def qk_factors(self) -> tuple[Tensor, Tensor]:
-        """A, B (H, d, r) with W_QK = A B^T; with rotary positions, that of a token which looks at itself."""
-        return self.query * self.scale, self.key
+    def qk_factors(self, distance: int = 0) -> tuple[Tensor, Tensor]:
+        """A, B (H, d, r) with W_QK = A B^T, for keys that stand `distance` tokens before the query.
+
+        Only with rotary positions does it matter: R being a turn by the distance, W_QK is then s Wq R Wk^T.
+        """
+        return self.query * self.scale, self._turn(self.key, torch.tensor([-distance], device=self.key.device))
 
     @property
     def vo_factors(self) -> tuple[Tensor, Tensor]:

@@ -17,19 +17,29 @@ BIAS_PROBES = ("+ Wq bk", "- Wq bk", "+ bq Wk", "- bq Wk")
 
 
 def probe_singular_vectors(
-    attention: Attention, embeddings: Tensor, readout: Tensor, heads: Sequence[int], pairs: int, k: int
+    attention: Attention,
+    embeddings: Tensor,
+    readout: Tensor,
+    heads: Sequence[int],
+    pairs: int,
+    k: int,
+    distance: int = 0,
 ) -> dict[str, dict[str, Tensor]]:
     """The leading singular pairs of W_QK and W_VO for some heads of one block, and the k tokens nearest to them.
 
-    embeddings, readout: (V, d). Left and right vectors of W_QK and the left ones of W_VO are read in the normed word
-    vectors, as the block sees them; the right ones of W_VO, which go to the stream, in `readout`.
+    embeddings, readout: (V, d); distance: see `Attention.qk_factors`. Left and right vectors of W_QK and the left ones
+    of W_VO are read in the normed word vectors, as the block sees them; the right ones of W_VO, which go to the stream,
+    in `readout`.
 
     Returns for `qk` and `vo`: `values` (S, r), all of them; `left_ids`, `left_scores`, `right_ids`, `right_scores`
     (S, pairs, k), pairs at most r.
     """
     normed, words = Rows(embeddings, attention.norm), Rows(readout)
     found = {}
-    for matrix, factors, right_words in (("qk", attention.qk_factors, normed), ("vo", attention.vo_factors, words)):
+    for matrix, factors, right_words in (
+        ("qk", attention.qk_factors(distance), normed),
+        ("vo", attention.vo_factors, words),
+    ):
         svd = thin_svd(*(factor[list(heads)] for factor in factors))
         leading = svd.values[:, :pairs].shape
         left, right = (vectors[:, :, :pairs].mT.flatten(0, 1) for vectors in (svd.left, svd.right))

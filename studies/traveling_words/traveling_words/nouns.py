@@ -55,11 +55,12 @@ def probe_nouns(
     nouns: Sequence[int],
     heads: Sequence[int],
     k: int,
+    distance: int = 0,
 ) -> dict[str, Tensor]:
     """Nearest keys and values of N nouns in one block.
 
-    embeddings, readout: (V, d); nouns: ids; heads: of the block, S of them. With e the nouns' word vectors and
-    x = norm(e) for the whole vocabulary:
+    embeddings, readout: (V, d); nouns: ids; heads: of the block, S of them; distance: see `Attention.qk_factors`.
+    With e the nouns' word vectors and x = norm(e) for the whole vocabulary:
 
         keys          the k rows of x nearest to x_noun W_QK, without the biases of queries and keys
         update        U = x_noun W_VO + b_v Wo, for each head
@@ -73,7 +74,7 @@ def probe_nouns(
     x = attention.norm(e)
     normed = Rows(embeddings, attention.norm)
     words = Rows(readout)
-    a, b = (factor[list(heads)] for factor in attention.qk_factors)
+    a, b = (factor[list(heads)] for factor in attention.qk_factors(distance))
     queries = (x @ a @ b.mT).transpose(0, 1)  # (N, S, d)
     updates = (x @ attention.value @ attention.output + attention.value_bias_out[:, None]).transpose(0, 1)  # (N, H, d)
     total = updates.sum(1)

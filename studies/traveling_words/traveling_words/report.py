@@ -80,12 +80,13 @@ def tables_of(found: Found, vocabulary: Vocabulary) -> dict[str, Table]:
 
 def texts_of(found: Found, records: Mapping[str, Table], words: int) -> dict[str, str]:
     """The logs and the LaTeX tables by file name; words: nearest tokens on each side in the latter."""
-    rotary = found.heads_card["rotary"]
+    distance = found.heads_card["distance"]  # None for a model without rotary positions
+    rotary = None if distance is None else tables.rotary(distance)
     about = f"Model {found.heads_card['model']}"
     nouns = (
         f"{about}: {len(found.nouns_card['ids'])} nouns, {found.nouns_card['dropped']} of the list are not one token."
     )
-    qk = f"{about}. {tables.ROTARY}" if rotary else f"{about}."
+    qk = f"{about}. {rotary}" if rotary else f"{about}."
     bias = f"{about}. {tables.CANCELS_ROTARY if rotary else tables.CANCELS}"
     fragments = {
         f"svd_{matrix}_block_{block}.tex": tables.singular_latex(records["singular_pairs"], matrix, block, words)
@@ -94,7 +95,7 @@ def texts_of(found: Found, records: Mapping[str, Table], words: int) -> dict[str
     }
     return {
         "common_noun_logs_qk.txt": tables.noun_log(
-            records["noun_keys"], "keys", f"{nouns} {tables.ROTARY}" if rotary else nouns
+            records["noun_keys"], "keys", f"{nouns} {rotary}" if rotary else nouns
         ),
         "common_noun_logs_vo.txt": tables.noun_log(records["noun_values"], "values", nouns),
         "svd_qk_logs.txt": tables.singular_log(records["singular_pairs"], "qk", qk),

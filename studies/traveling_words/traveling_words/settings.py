@@ -38,6 +38,7 @@ class Settings:
     blocks: tuple[int, ...] | None
     heads: tuple[int, ...] | None
     k: int = between(1, 1000)
+    distance: int = at_least(0)
     nouns: str
     singular: Singular
     trajectory: Trajectory

@@ -24,10 +24,6 @@ LIMITS = (
     "Raw word vectors are fed to every block as if they arrived there unchanged, without positions; each noun attends "
     "only to itself."
 )
-ROTARY = (
-    "This model turns queries and keys by their positions: W_QK is that of a token that looks at itself, and another "
-    "matrix holds for every other distance."
-)
 CANCELS = (
     "Wq bk adds the same to the scores of all keys of a query and cancels in the softmax; only bq Wk can change what "
     "is attended to."
@@ -37,6 +33,15 @@ CANCELS_ROTARY = "With rotary positions Wq bk depends on the distance and does n
 
 def _texts(ids: Tensor, text: Text) -> list[str]:
     return [text(token) for token in ids.tolist()]
+
+
+def rotary(distance: int) -> str:
+    """What to know of W_QK in a model that turns queries and keys by their positions."""
+    which = "a token that looks at itself" if distance == 0 else f"a key {distance} tokens before the query"
+    return (
+        f"This model turns queries and keys by their positions: W_QK is that for {which}, and another matrix holds at "
+        "every other distance."
+    )
 
 
 # --- records -----------------------------------------------------------------------------------------------
