@@ -1,0 +1,202 @@
+"""The study's figures, each drawn from a table or from what a stage saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullLocator
+
+from character_embeddings.gradient import Demonstration
+from character_embeddings.network import CharacterModel
+from character_embeddings.vocabulary import UNKNOWN, Vocabulary
+from shortcuts.plots import STYLE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Table = Sequence[Mapping[str, Any]]
+
+KINDS = {"vowel": "#c8102e", "consonant": "#1f5fbf", "other": "#555555"}
+BASELINES = {"bigram": ":", "trigram": "--", "four-gram": "-.", "five-gram": (0, (5, 1, 1, 1, 1, 1))}
+
+
+def losses(steps: Mapping[str, Sequence[float]], epochs: Table, counted: Mapping[str, float], about: str) -> Figure:
+    """Loss of every step, its running mean, and the validation loss at the end of every epoch."""
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(7, 4.2))
+        x = np.arange(1, len(steps["loss"]) + 1)
+        axis.plot(x, steps["loss"], color="#1f5fbf", alpha=0.18, linewidth=0.4, label="train, every step", rasterized=True)
+        axis.plot(x, steps["running"], color="#1f5fbf", linewidth=1.1, label="train, running mean")
+        ends = [epoch["steps"] for epoch in epochs]
+        axis.plot(ends, [epoch["validation"] for epoch in epochs], "o-", color="#c8102e", markersize=4, label="validation")
+        _baselines(axis, counted)
+        shown = [epoch["validation"] for epoch in epochs] + list(counted.values())
+        axis.set(xlabel="steps", ylabel="loss", title=f"Training, {about}", xlim=(0, len(x)))
+        axis.set_ylim(min(shown) - 0.25, max(*shown, steps["running"][min(len(x), 200) - 1]) + 0.2)
+        axis.yaxis.set_major_formatter(FormatStrFormatter("%.2f"))
+        axis.legend(loc="upper right", fontsize=8, ncols=2)
+    return figure
+
+
+def _baselines(axis: Axes, counted: Mapping[str, float]) -> None:
+    for name, loss in counted.items():
+        axis.axhline(loss, color="0.35", linestyle=BASELINES[name], linewidth=0.9, label=f"{name} ({loss:.4f})")
+
+
+def embeddings(
+    points: np.ndarray, plane: np.ndarray, tokens: Sequence[str], kinds: Sequence[str], axes: str, about: str
+) -> Figure:
+    """The characters in three dimensions, (V, 3), and in the plane by t-SNE, (V, 2)."""
+    labels = ["?" if token == UNKNOWN else token for token in tokens]
+    colors = [KINDS[kind] for kind in kinds]
+    with plt.rc_context({**STYLE, "figure.constrained_layout.use": False}):
+        figure = plt.figure(figsize=(11, 5.2))
+        space: Any = figure.add_axes((0.0, 0.02, 0.52, 0.88), projection="3d")
+        space.scatter(*points.T, c=colors, s=16, depthshade=False, alpha=0.6)
+        for point, label, color in zip(points, labels, colors, strict=True):
+            space.text(*point, f" {label}", color=color, fontsize=11)
+        space.set_title(f"in three dimensions: {axes}", fontsize=10)
+        space.tick_params(labelsize=7)
+        space.view_init(elev=22, azim=-58)
+        flat = figure.add_axes((0.58, 0.1, 0.4, 0.76))
+        for kind, color in KINDS.items():
+            chosen = np.array([other == kind for other in kinds])
+            flat.scatter(*plane[chosen].T, c=color, s=30, alpha=0.5, label=kind)
+        for point, label, color in zip(plane, labels, colors, strict=True):
+            flat.annotate(label, point, point + 1, color=color, fontsize=11)
+        flat.set_aspect("equal", adjustable="datalim")
+        flat.margins(0.1)
+        flat.set_title("in the plane: t-SNE", fontsize=10)
+        figure.legend(*flat.get_legend_handles_labels(), loc="lower center", ncols=3, fontsize=9, bbox_to_anchor=(0.5, 0))
+        figure.suptitle(f"The learned vectors of the characters, {about}", y=0.97)
+    return figure
+
+
+def shaded_one_hot(shown: Demonstration) -> np.ndarray:
+    """Δᵀ (V, B * T), the columns of the second example raised by 1, of the third by 2, and so on."""
+    matrix = shown.one_hot.T.numpy().copy()
+    block_size = shown.ids.shape[1]
+    return matrix + np.arange(matrix.shape[1]) // block_size
+
+
+def gradient_identity(shown: Demonstration) -> Figure:
+    """Δᵀ and G', whose product is the gradient of the embedding."""
+    with plt.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 5), width_ratios=(1.15, 1))
+        left.imshow(shaded_one_hot(shown), cmap="gray", interpolation="nearest", aspect="auto")
+        places = [f"({b}, {t})" for b in range(shown.ids.shape[0]) for t in range(shown.ids.shape[1])]
+        left.set_xticks(range(len(places)), places, rotation=90, fontsize=7)
+        left.set(xlabel="(b, t)", ylabel="i (characters)", title="$Δ^T$, one column a place")
+        limit = float(shown.upstream.abs().max())
+        image = right.imshow(shown.upstream, cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest", aspect="auto")
+        right.set_yticks(range(len(places)), places, fontsize=7)
+        right.set(xlabel="j (embedding)", ylabel="(b, t)", title="$G'$, gradient of the vectors looked up")
+        right.xaxis.set_major_locator(MaxNLocator(integer=True))
+        figure.colorbar(image, ax=right, shrink=0.8)
+        for axis in (left, right):
+            axis.grid(visible=False)
+        verdict = f"largest difference {shown.max_difference:.1g}" + (", exactly equal" if shown.equal else "")
+        figure.suptitle(f"The gradient of an embedding is $Δ^T G'$; against automatic differentiation: {verdict}")
+    return figure
+
+
+def sweep(records: Table, counted: Mapping[str, float], about: str) -> Figure:
+    """Validation loss over the size of the embedding, a line a block size."""
+    blocks = sorted({record["block_size"] for record in records})
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(6.4, 4.2))
+        colors = plt.get_cmap("viridis")(np.linspace(0, 0.85, len(blocks)))
+        for block, color in zip(blocks, colors, strict=True):
+            chosen = sorted((r["embedding"], r["validation"]) for r in records if r["block_size"] == block)
+            axis.plot(*zip(*chosen, strict=True), "o-", color=color, markersize=4, label=f"block size {block}")
+        _baselines(axis, counted)
+        sizes = sorted({record["embedding"] for record in records})
+        axis.set_xscale("log")
+        axis.set_xticks(sizes, [str(size) for size in sizes])
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.set(xlabel="embedding size", ylabel="validation loss (nats)", title=f"Block size and embedding size, {about}")
+        axis.yaxis.set_major_formatter(FormatStrFormatter("%.2f"))
+        axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def maps(records: Table, own: float, counted: Mapping[str, float], about: str) -> Figure:
+    """How well maps of the concatenated vectors stand in for what follows: r2, Precision@1 and loss."""
+    targets = list(dict.fromkeys(record["target"] for record in records))
+    panels = {"r2": "r² of the target", "precision_at_1": "Precision@1", "loss": "loss (nats)"}
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(panels), figsize=(10.5, 3.4))
+        for axis, (key, title) in zip(axes, panels.items(), strict=True):
+            for place, (source, color) in enumerate((("linear", "#8fb0df"), ("affine", "#1f5fbf"))):
+                values = [r[key] for target in targets for r in records if (r["source"], r["target"]) == (source, target)]
+                x = np.arange(len(targets)) + 0.36 * (place - 0.5)
+                bars = axis.bar(x, values, width=0.34, color=color, label=source)
+                axis.bar_label(bars, fmt="%.2f", fontsize=7, padding=1)
+            axis.set_xticks(range(len(targets)), targets)
+            axis.grid(visible=False, axis="x")
+            axis.set_title(title)
+        axes[0].set_ylim(0, 1.1)
+        axes[1].set_ylim(0, 1.1)
+        axes[2].axhline(own, color="#c8102e", linewidth=1, label=f"network ({own:.4f})")
+        _baselines(axes[2], counted)
+        axes[2].set_ylim(own - 0.1, None)
+        axes[2].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+        figure.suptitle(f"Maps from the concatenated vectors, {about}")
+    return figure
+
+
+# --- the architecture --------------------------------------------------------------------------------------
+
+
+def architecture(network: CharacterModel, vocabulary: Vocabulary, context: str, chances: np.ndarray) -> Figure:
+    """The network as blocks: look-up, concatenation, two layers, and what it makes of one context."""
+    emb, width = network.embedding.embedding_dim, network.hidden.out_features
+    size = len(context)
+    with plt.rc_context({**STYLE, "axes.grid": False}):
+        figure, axis = plt.subplots(figsize=(10, 3.9))
+        axis.set(xlim=(-0.4, 12.6), ylim=(-0.9, 4.5))
+        axis.axis("off")
+        heights = np.linspace(3.6, 0.0, size) if size > 1 else np.array([1.8])
+        high = min(0.8, 3.6 / size)
+        palette = plt.get_cmap("Set2")(np.arange(size) % 8)
+        for place, (character, bottom) in enumerate(zip(context, heights, strict=True)):
+            _box(axis, 0.0, bottom - high / 2, 0.7, high, "white", f"“{character}”")
+            _arrow(axis, (0.75, bottom), (1.85, bottom))
+            _box(axis, 1.9, bottom - high / 2, 1.7, high, palette[place], f"{emb} numbers")
+            joint = 4.0 - place * (4.0 / size) - 2.0 / size
+            _arrow(axis, (3.65, bottom), (4.65, joint - 0.2))
+            _box(axis, 4.7, joint - 0.2 - 2.0 / size, 0.6, 4.0 / size, palette[place], "")
+        _box(axis, 6.5, 0.3, 0.9, 3.0, "#dfe7f3", f"{width}")
+        _box(axis, 8.6, 0.8, 0.9, 2.0, "#dfe7f3", f"{len(vocabulary)}")
+        _arrow(axis, (5.35, 1.8), (6.45, 1.8), "Linear,\nReLU")
+        _arrow(axis, (7.45, 1.8), (8.55, 1.8), "Linear")
+        _arrow(axis, (9.55, 1.8), (10.35, 1.8), "softmax")
+        best = np.argsort(-chances, kind="stable")[:8]
+        for row, number in enumerate(best):
+            y = 3.5 - 0.5 * row
+            token = vocabulary.tokens[number]
+            axis.text(10.55, y, token, ha="center", va="center", fontsize=10)
+            axis.add_patch(Rectangle((10.75, y - 0.15), 1.3 * chances[number] / chances.max(), 0.3, color="#1f5fbf"))
+            axis.text(12.1, y, f"{chances[number]:.2f}", va="center", fontsize=8)
+        for x, text in ((0.35, "context"), (2.75, "look-up"), (5.0, "concatenation"), (6.95, "hidden"), (9.05, "logits")):
+            axis.text(x, -0.7, text, ha="center", fontsize=9, color="0.3")
+        axis.text(11.4, -0.7, "next character", ha="center", fontsize=9, color="0.3")
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+        axis.set_title(f"From {size} characters to the next: {parameters:,} parameters")
+    return figure
+
+
+def _box(axis: Axes, x: float, y: float, width: float, height: float, color: Any, text: str) -> None:
+    axis.add_patch(Rectangle((x, y), width, height, facecolor=color, edgecolor="0.3", linewidth=0.8))
+    axis.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=9)
+
+
+def _arrow(axis: Axes, start: tuple[float, float], end: tuple[float, float], text: str = "") -> None:
+    axis.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=9, color="0.3", linewidth=0.9))
+    if text:
+        axis.text((start[0] + end[0]) / 2, start[1] + 0.12, text, ha="center", va="bottom", fontsize=8)

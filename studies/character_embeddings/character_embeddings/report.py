@@ -1,0 +1,255 @@
+"""What the stages saved, put together: every table, text, figure and number of the report."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from character_embeddings import gradient, vectors
+from character_embeddings.data import SCRIPTS, Data, load_data, load_network
+from character_embeddings.network import CharacterModel, Summary
+from character_embeddings.settings import Folders, Settings, Training
+from character_embeddings.training import Record, running_mean
+from shortcuts import artifacts
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Table = list[dict[str, Any]]
+
+ORDER_NAMES = {2: "bigram", 3: "trigram", 4: "four_gram", 5: "five_gram"}
+DEMONSTRATION_SEED = 0  # of the random embedding whose gradient is worked out
+
+
+# --- texts of the stages -----------------------------------------------------------------------------------
+
+
+def epoch_line(line: Mapping[str, float], epochs: int) -> str:
+    """One epoch as it is printed: its number of all, running train loss, validation loss.
+
+    >>> epoch_line({"epoch": 3, "train": 2.41708, "validation": 2.41541}, 15)
+    'epoch 03/15  train 2.4171  validation 2.4154'
+    """
+    number = f"{line['epoch']:0{len(str(epochs))}d}"
+    return f"epoch {number}/{epochs}  train {line['train']:.4f}  validation {line['validation']:.4f}"
+
+
+def save_training(
+    folder: Path, saved: Mapping[str, Any], record: Record, settings: Training, summary: Summary
+) -> None:
+    """Write the network and its two logs, a JSON object a line, and the summary of its layers."""
+    steps = int(record.epochs[0]["steps"])
+    running = running_mean(record.losses, steps, settings.running_share)
+    lines = (
+        {"step": step, "loss": round(loss, 6), "running": round(mean, 6)}
+        for step, (loss, mean) in enumerate(zip(record.losses, running, strict=True), start=1)
+    )
+    artifacts.save(folder / "model.pickle", dict(saved))
+    _save_text(folder / "train_log.jsonl", "".join(f"{json.dumps(line)}\n" for line in lines))
+    _save_text(folder / "validation_log.jsonl", "".join(f"{json.dumps(line)}\n" for line in record.epochs))
+    _save_text(folder / "summary.txt", f"{summary}\n")
+
+
+def names_text(columns: Mapping[str, Sequence[str]]) -> str:
+    """New names, a row a seed and a column a model."""
+    rows = [("seed", *columns), *((str(seed), *row) for seed, row in enumerate(zip(*columns.values(), strict=True)))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    cells = (("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))) for row in rows)
+    return "".join(f"{line.rstrip()}\n" for line in cells)
+
+
+def save_records(folder: Path, name: str, table: Table) -> None:
+    """One table as `name.json` and `name.csv`."""
+    artifacts.save_json(folder / f"{name}.json", table)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(table[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    _save_text(folder / f"{name}.csv", text.getvalue())
+
+
+def _save_text(path: Path, text: str) -> None:
+    with artifacts.atomic_file(path) as file:
+        file.write(text.encode())
+
+
+# --- what the stages saved ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Found:
+    """What stages 01 to 06 saved for one source of names."""
+
+    source: str
+    data: Data
+    pairs: dict[str, int]  # for the network: train and validation
+    counts: Table
+    network: CharacterModel
+    steps: dict[str, list[float]]  # loss and running mean of every step
+    epochs: Table
+    sweep: Table
+    maps: Table
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """The learned vectors, (V, emb)."""
+        return self.network.embedding.weight.detach().numpy()
+
+    @property
+    def parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+
+def load(settings: Settings) -> Found:
+    """Load what the stages saved; an error names the stage to run first."""
+    folders = Folders(settings.names)
+    data = load_data(settings)
+    network = load_network(folders.model, data.vocabulary)
+    train, validation = data.pairs(network.block_size)
+    steps = _read_lines(folders.model / "train_log.jsonl")
+    return Found(
+        source=settings.names,
+        data=data,
+        pairs={"train": len(train.targets), "validation": len(validation.targets)},
+        counts=artifacts.load_json(folders.counts / "counts.json", made_by=f"{SCRIPTS}/02_count_models.py"),
+        network=network,
+        steps={key: [line[key] for line in steps] for key in ("loss", "running")},
+        epochs=_read_lines(folders.model / "validation_log.jsonl"),
+        sweep=[
+            artifacts.load_json(folders.sweep(block_size, embedding), made_by=f"{SCRIPTS}/05_sweep.py")
+            for block_size in settings.sweep.block_sizes
+            for embedding in settings.sweep.embeddings
+        ],
+        maps=artifacts.load_json(folders.maps / "scores.json", made_by=f"{SCRIPTS}/06_fit_maps.py"),
+    )
+
+
+def _read_lines(path: Path) -> Table:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+# --- tables and numbers ------------------------------------------------------------------------------------
+
+
+def baselines(found: Found) -> Table:
+    """One row a model: chance, the count models, and the network; losses in nats per character."""
+    chance = math.log(len(found.data.vocabulary))
+    last = found.epochs[-1]
+    return [
+        {"model": "uniform", "parameters": 0, "train": chance, "validation": chance},
+        *(
+            {"model": ORDER_NAMES[row["order"]], **{key: row[key] for key in ("parameters", "train", "validation")}}
+            for row in found.counts
+        ),
+        {"model": "network", "parameters": found.parameters, "train": last["train"], "validation": last["validation"]},
+    ]
+
+
+def demonstration() -> gradient.Demonstration:
+    return gradient.demonstrate(DEMONSTRATION_SEED)
+
+
+def tables_of(found: Found, settings: Settings) -> dict[str, Table]:
+    """Every table by its name."""
+    shown = demonstration()
+    return {
+        "baselines": baselines(found),
+        "epochs": found.epochs,
+        "sweep": found.sweep,
+        "maps": found.maps,
+        "neighbours": vectors.neighbours(found.vectors, found.data.vocabulary),
+        "distances": [vectors.separation(found.vectors, found.data.vocabulary)],
+        "gradient": [{"max_difference": shown.max_difference, "equal": shown.equal}],
+        "tsne": _points(found, settings),
+    }
+
+
+def _points(found: Found, settings: Settings) -> Table:
+    points = vectors.tsne(found.vectors, settings.tsne.perplexity, settings.seed)
+    return [
+        {"character": token, "kind": vectors.kind(found.data.vocabulary, number), "x": float(x), "y": float(y)}
+        for number, (token, (x, y)) in enumerate(zip(found.data.vocabulary.tokens, points, strict=True))
+    ]
+
+
+def metrics_of(found: Found) -> dict[str, Any]:
+    """The numbers that sum the study up; losses on validation, in nats per character."""
+    own = vectors.separation(found.vectors, found.data.vocabulary)
+    shown = demonstration()
+    return {
+        "names": len(found.data.names),
+        "characters": sum(map(len, found.data.names)),
+        "vocabulary": len(found.data.vocabulary),
+        "pairs_train": found.pairs["train"],
+        "pairs_validation": found.pairs["validation"],
+        **{ORDER_NAMES[row["order"]]: row["validation"] for row in found.counts},
+        "mlp": found.epochs[-1]["validation"],
+        "parameters": found.parameters,
+        "mean_distance": own,
+        "gradient_max_difference": shown.max_difference,
+        "maps": {
+            f"{row['source']}_{row['target']}": {key: row[key] for key in ("r2", "precision_at_1", "kl", "loss")}
+            for row in found.maps
+        },
+    }
+
+
+def plot_tables(found: Found) -> dict[str, Table]:
+    """The tables that `dvc plots show` draws, by the name of their folder; `series` tells the lines apart."""
+    return {
+        "losses": [
+            {"steps": line["steps"], "series": series, "panel": "by epoch", "value": line[key]}
+            for line in found.epochs
+            for series, key in (("train, running mean", "train"), ("validation", "validation"))
+        ],
+        "sweep": [
+            {
+                "embedding": line["embedding"],
+                "series": f"block size {line['block_size']}",
+                "panel": "validation",
+                "value": line["validation"],
+            }
+            for line in found.sweep
+        ],
+    }
+
+
+# --- figures -----------------------------------------------------------------------------------------------
+
+
+def figures_of(found: Found, settings: Settings) -> dict[str, Figure]:
+    """Every figure by its name."""
+    from character_embeddings import figures
+
+    about = f"{found.source} names" if found.source == "generated" else found.source
+    losses = {row["model"].replace("_", "-"): row["validation"] for row in baselines(found)[1:-1]}
+    vocabulary = found.data.vocabulary
+    points, axes = vectors.three_dimensions(found.vectors)
+    plane = [(row["x"], row["y"]) for row in _points(found, settings)]
+    kinds = [vectors.kind(vocabulary, number) for number in range(len(vocabulary))]
+    return {
+        "losses": figures.losses(found.steps, found.epochs, losses, about),
+        "embeddings": figures.embeddings(points, np.array(plane), vocabulary.tokens, kinds, axes, about),
+        "gradient": figures.gradient_identity(demonstration()),
+        "architecture": figures.architecture(found.network, vocabulary, *_example(found)),
+        "sweep": figures.sweep(found.sweep, losses, about),
+        "maps": figures.maps(found.maps, found.epochs[-1]["validation"], losses, about),
+    }
+
+
+def _example(found: Found) -> tuple[str, np.ndarray]:
+    """The context of the architecture's figure, and what the network makes of it."""
+    size = found.network.block_size
+    context = ("." * size + "ner")[-size:]
+    with torch.inference_mode():
+        logits = found.network(torch.tensor([found.data.vocabulary.encode(context)]))
+    return context, logits[0].softmax(0).numpy()
