@@ -24,7 +24,7 @@ def main() -> None:
 
     from character_embeddings import network, training
     from character_embeddings.data import load_data, recipe, saved_network
-    from character_embeddings.report import epoch_line, save_training
+    from character_embeddings.logs import epoch_line, save_training
     from shortcuts.resume import Partial
 
     data = load_data(settings)

@@ -16,7 +16,7 @@ def main() -> None:
 
     from character_embeddings import sampling
     from character_embeddings.data import load_counts, load_data, load_network
-    from character_embeddings.report import names_text
+    from character_embeddings.logs import names_text
     from shortcuts.artifacts import atomic_file
 
     folders = study.Folders(settings.names)

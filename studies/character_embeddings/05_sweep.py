@@ -49,7 +49,9 @@ def main() -> None:
         losses = {"train": last["train"], "validation": last["validation"]}
         line = {"block_size": block_size, "embedding": embedding, "parameters": parameters, **losses}
         artifacts.save_json(study.Folders(settings.names).sweep(block_size, embedding), line)
-        print(f"{settings.names}: block {block_size}, embedding {embedding}: {last['validation']:.4f} nats per character")
+        print(
+            f"{settings.names}: block {block_size}, embedding {embedding}: {last['validation']:.4f} nats per character"
+        )
 
 
 if __name__ == "__main__":

@@ -12,6 +12,6 @@ Read the modules in this order:
     gradient     the gradient of an embedding layer, by hand
     vectors      what the learned vectors look like
     linearity    how close linear maps come to the network
-    data         what the stages saved
+    data, logs   what the stages saved, print and log
     figures, report   what readers see
 """

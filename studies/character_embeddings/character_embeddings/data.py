@@ -60,7 +60,9 @@ def saved_network(network: CharacterModel, settings: Mapping[str, Any]) -> dict[
 def load_counts(folder: Path, orders: Iterable[int]) -> dict[int, CountModel]:
     """The count models that stage 02 fitted, by order."""
     script = f"{SCRIPTS}/02_count_models.py"
-    return {order: CountModel(artifacts.load(folder / f"order_{order}.pickle", made_by=script)) for order in sorted(orders)}
+    return {
+        order: CountModel(artifacts.load(folder / f"order_{order}.pickle", made_by=script)) for order in sorted(orders)
+    }
 
 
 def recipe(data: Data, settings: Mapping[str, Any]) -> dict[str, Any]:

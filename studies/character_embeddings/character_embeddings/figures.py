@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import FancyArrowPatch, Rectangle
-from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullLocator, StrMethodFormatter
 
 from character_embeddings.gradient import Demonstration
 from character_embeddings.network import CharacterModel
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 Table = Sequence[Mapping[str, Any]]
 
 KINDS = {"vowel": "#c8102e", "consonant": "#1f5fbf", "other": "#555555"}
-BASELINES = {"bigram": ":", "trigram": "--", "four-gram": "-.", "five-gram": (0, (5, 1, 1, 1, 1, 1))}
+MAP_COLORS = {"linear": "#8fb0df", "affine": "#1f5fbf"}
+BASELINES = {"bigram": ":", "trigram": "--", "4-gram": "-.", "5-gram": (0, (5, 1, 1, 1, 1, 1))}
 
 
 def losses(steps: Mapping[str, Sequence[float]], epochs: Table, counted: Mapping[str, float], about: str) -> Figure:
@@ -30,16 +31,21 @@ def losses(steps: Mapping[str, Sequence[float]], epochs: Table, counted: Mapping
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7, 4.2))
         x = np.arange(1, len(steps["loss"]) + 1)
-        axis.plot(x, steps["loss"], color="#1f5fbf", alpha=0.18, linewidth=0.4, label="train, every step", rasterized=True)
+        axis.plot(
+            x, steps["loss"], color="#1f5fbf", alpha=0.18, linewidth=0.4, label="train, every step", rasterized=True
+        )
         axis.plot(x, steps["running"], color="#1f5fbf", linewidth=1.1, label="train, running mean")
         ends = [epoch["steps"] for epoch in epochs]
-        axis.plot(ends, [epoch["validation"] for epoch in epochs], "o-", color="#c8102e", markersize=4, label="validation")
+        axis.plot(
+            ends, [epoch["validation"] for epoch in epochs], "o-", color="#c8102e", markersize=4, label="validation"
+        )
         _baselines(axis, counted)
         shown = [epoch["validation"] for epoch in epochs] + list(counted.values())
-        axis.set(xlabel="steps", ylabel="loss", title=f"Training, {about}", xlim=(0, len(x)))
+        axis.set(xlabel="steps", ylabel="loss", title=f"Training, {about}", xlim=(0, 1.01 * len(x)))
         axis.set_ylim(min(shown) - 0.25, max(*shown, steps["running"][min(len(x), 200) - 1]) + 0.2)
         axis.yaxis.set_major_formatter(FormatStrFormatter("%.2f"))
-        axis.legend(loc="upper right", fontsize=8, ncols=2)
+        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axis.legend(loc="upper right", fontsize=8, ncols=2, frameon=True, facecolor="white", edgecolor="none")
     return figure
 
 
@@ -52,28 +58,30 @@ def embeddings(
     points: np.ndarray, plane: np.ndarray, tokens: Sequence[str], kinds: Sequence[str], axes: str, about: str
 ) -> Figure:
     """The characters in three dimensions, (V, 3), and in the plane by t-SNE, (V, 2)."""
-    labels = ["?" if token == UNKNOWN else token for token in tokens]
+    # A bare dot or bar would hardly be seen as a label.
+    labels = ["?" if token == UNKNOWN else token if token.isalnum() else f"“{token}”" for token in tokens]
     colors = [KINDS[kind] for kind in kinds]
-    with plt.rc_context({**STYLE, "figure.constrained_layout.use": False}):
-        figure = plt.figure(figsize=(11, 5.2))
-        space: Any = figure.add_axes((0.0, 0.02, 0.52, 0.88), projection="3d")
+    with plt.rc_context({**STYLE, "axes.axisbelow": True}):
+        figure = plt.figure(figsize=(11, 5.4))
+        space: Any = figure.add_subplot(1, 2, 1, projection="3d")
         space.scatter(*points.T, c=colors, s=16, depthshade=False, alpha=0.6)
         for point, label, color in zip(points, labels, colors, strict=True):
-            space.text(*point, f" {label}", color=color, fontsize=11)
+            space.text(*point, f" {label}", color=color, fontsize=10.5, parse_math=False)
         space.set_title(f"in three dimensions: {axes}", fontsize=10)
         space.tick_params(labelsize=7)
         space.view_init(elev=22, azim=-58)
-        flat = figure.add_axes((0.58, 0.1, 0.4, 0.76))
+        flat = figure.add_subplot(1, 2, 2)
         for kind, color in KINDS.items():
             chosen = np.array([other == kind for other in kinds])
-            flat.scatter(*plane[chosen].T, c=color, s=30, alpha=0.5, label=kind)
+            flat.scatter(plane[chosen, 0], plane[chosen, 1], c=color, s=30, alpha=0.5, label=kind)
         for point, label, color in zip(plane, labels, colors, strict=True):
-            flat.annotate(label, point, point + 1, color=color, fontsize=11)
+            flat.annotate(label, point, point + 1, color=color, fontsize=10.5, parse_math=False)
         flat.set_aspect("equal", adjustable="datalim")
         flat.margins(0.1)
         flat.set_title("in the plane: t-SNE", fontsize=10)
-        figure.legend(*flat.get_legend_handles_labels(), loc="lower center", ncols=3, fontsize=9, bbox_to_anchor=(0.5, 0))
-        figure.suptitle(f"The learned vectors of the characters, {about}", y=0.97)
+        flat.tick_params(labelsize=7)
+        flat.legend(loc="upper center", bbox_to_anchor=(0.5, -0.05), ncols=3, fontsize=9)
+        figure.suptitle(f"The learned vectors of the characters, {about}")
     return figure
 
 
@@ -93,7 +101,9 @@ def gradient_identity(shown: Demonstration) -> Figure:
         left.set_xticks(range(len(places)), places, rotation=90, fontsize=7)
         left.set(xlabel="(b, t)", ylabel="i (characters)", title="$Δ^T$, one column a place")
         limit = float(shown.upstream.abs().max())
-        image = right.imshow(shown.upstream, cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest", aspect="auto")
+        image = right.imshow(
+            shown.upstream, cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest", aspect="auto"
+        )
         right.set_yticks(range(len(places)), places, fontsize=7)
         right.set(xlabel="j (embedding)", ylabel="(b, t)", title="$G'$, gradient of the vectors looked up")
         right.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -101,7 +111,11 @@ def gradient_identity(shown: Demonstration) -> Figure:
         for axis in (left, right):
             axis.grid(visible=False)
         verdict = f"largest difference {shown.max_difference:.1g}" + (", exactly equal" if shown.equal else "")
-        figure.suptitle(f"The gradient of an embedding is $Δ^T G'$; against automatic differentiation: {verdict}")
+        figure.suptitle(
+            "The gradient of an embedding is the product of the two, $Δ^T G'$\n"
+            f"against automatic differentiation: {verdict}",
+            fontsize=11,
+        )
     return figure
 
 
@@ -119,7 +133,9 @@ def sweep(records: Table, counted: Mapping[str, float], about: str) -> Figure:
         axis.set_xscale("log")
         axis.set_xticks(sizes, [str(size) for size in sizes])
         axis.xaxis.set_minor_locator(NullLocator())
-        axis.set(xlabel="embedding size", ylabel="validation loss (nats)", title=f"Block size and embedding size, {about}")
+        axis.set(
+            xlabel="embedding size", ylabel="validation loss (nats)", title=f"Block size and embedding size, {about}"
+        )
         axis.yaxis.set_major_formatter(FormatStrFormatter("%.2f"))
         axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
@@ -128,25 +144,34 @@ def sweep(records: Table, counted: Mapping[str, float], about: str) -> Figure:
 def maps(records: Table, own: float, counted: Mapping[str, float], about: str) -> Figure:
     """How well maps of the concatenated vectors stand in for what follows: r2, Precision@1 and loss."""
     targets = list(dict.fromkeys(record["target"] for record in records))
-    panels = {"r2": "r² of the target", "precision_at_1": "Precision@1", "loss": "loss (nats)"}
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(panels), figsize=(10.5, 3.4))
-        for axis, (key, title) in zip(axes, panels.items(), strict=True):
-            for place, (source, color) in enumerate((("linear", "#8fb0df"), ("affine", "#1f5fbf"))):
-                values = [r[key] for target in targets for r in records if (r["source"], r["target"]) == (source, target)]
-                x = np.arange(len(targets)) + 0.36 * (place - 0.5)
-                bars = axis.bar(x, values, width=0.34, color=color, label=source)
-                axis.bar_label(bars, fmt="%.2f", fontsize=7, padding=1)
-            axis.set_xticks(range(len(targets)), targets)
-            axis.grid(visible=False, axis="x")
+    shown = {
+        (key, source): [r[key] for target in targets for r in records if (r["source"], r["target"]) == (source, target)]
+        for key in ("r2", "precision_at_1", "loss")
+        for source in MAP_COLORS
+    }
+    x = np.arange(len(targets))
+    with plt.rc_context({**STYLE, "axes.axisbelow": True}):
+        figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.4))
+        for axis, key, title in zip(axes, ("r2", "precision_at_1"), ("r² of the target", "Precision@1"), strict=False):
+            for place, (source, color) in enumerate(MAP_COLORS.items()):
+                values = shown[key, source]
+                bars = axis.bar(x + 0.36 * (place - 0.5), values, width=0.34, color=color, label=source)
+                axis.bar_label(bars, fmt="{:.2f}", fontsize=7, padding=1)
+            axis.axhline(0, color="0.3", linewidth=0.8)
             axis.set_title(title)
-        axes[0].set_ylim(0, 1.1)
-        axes[1].set_ylim(0, 1.1)
+        axes[0].set_ylim(min(0, *shown["r2", "linear"]) - 0.12, 1.12)
+        axes[1].set_ylim(0, 1.12)
+        for source, color in MAP_COLORS.items():
+            axes[2].plot(x, shown["loss", source], "o", color=color, markersize=7, label=source)
         axes[2].axhline(own, color="#c8102e", linewidth=1, label=f"network ({own:.4f})")
         _baselines(axes[2], counted)
-        axes[2].set_ylim(own - 0.1, None)
+        axes[2].set_title("loss (nats)")
         axes[2].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-        figure.suptitle(f"Maps from the concatenated vectors, {about}")
+        for axis in axes:
+            axis.set_xticks(x, targets)
+            axis.set_xlim(-0.6, len(targets) - 0.4)
+            axis.grid(visible=False, axis="x")
+        figure.suptitle(f"Maps from the concatenated vectors to what follows, {about}")
     return figure
 
 
@@ -183,7 +208,13 @@ def architecture(network: CharacterModel, vocabulary: Vocabulary, context: str, 
             axis.text(10.55, y, token, ha="center", va="center", fontsize=10)
             axis.add_patch(Rectangle((10.75, y - 0.15), 1.3 * chances[number] / chances.max(), 0.3, color="#1f5fbf"))
             axis.text(12.1, y, f"{chances[number]:.2f}", va="center", fontsize=8)
-        for x, text in ((0.35, "context"), (2.75, "look-up"), (5.0, "concatenation"), (6.95, "hidden"), (9.05, "logits")):
+        for x, text in (
+            (0.35, "context"),
+            (2.75, "look-up"),
+            (5.0, "concatenation"),
+            (6.95, "hidden"),
+            (9.05, "logits"),
+        ):
             axis.text(x, -0.7, text, ha="center", fontsize=9, color="0.3")
         axis.text(11.4, -0.7, "next character", ha="center", fontsize=9, color="0.3")
         parameters = sum(parameter.numel() for parameter in network.parameters())

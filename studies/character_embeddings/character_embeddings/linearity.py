@@ -6,7 +6,7 @@ trained on, scored on the others. `affine` appends a constant 1 to the source, b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -57,7 +57,7 @@ def score_maps(network: CharacterModel, maps: Mapping[str, Tensor], pairs: Pairs
     seen = states(network, pairs.contexts)
     own = seen["logits"]
     best = own.argmax(1, keepdim=True)
-    rest = {
+    rest: dict[str, Callable[[Tensor], Tensor]] = {
         "preactivation": lambda x: network.readout(network.activation(x)),
         "hidden": network.readout,
         "logits": lambda x: x,

@@ -95,7 +95,7 @@ def closed_form(network: CharacterModel) -> Callable[[Tensor, Tensor], Tensor]:
     return backward
 
 
-def _gradient(parameter: nn.Parameter) -> Tensor:
+def _gradient(parameter: Tensor) -> Tensor:
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
     return parameter.grad

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +15,8 @@ import torch
 
 from character_embeddings import gradient, vectors
 from character_embeddings.data import SCRIPTS, Data, load_data, load_network
-from character_embeddings.network import CharacterModel, Summary
-from character_embeddings.settings import Folders, Settings, Training
-from character_embeddings.training import Record, running_mean
+from character_embeddings.network import CharacterModel
+from character_embeddings.settings import Folders, Settings
 from shortcuts import artifacts
 
 if TYPE_CHECKING:
@@ -27,59 +25,8 @@ if TYPE_CHECKING:
 Table = list[dict[str, Any]]
 
 ORDER_NAMES = {2: "bigram", 3: "trigram", 4: "four_gram", 5: "five_gram"}
+FIGURE_NAMES = {2: "bigram", 3: "trigram", 4: "4-gram", 5: "5-gram"}
 DEMONSTRATION_SEED = 0  # of the random embedding whose gradient is worked out
-
-
-# --- texts of the stages -----------------------------------------------------------------------------------
-
-
-def epoch_line(line: Mapping[str, float], epochs: int) -> str:
-    """One epoch as it is printed: its number of all, running train loss, validation loss.
-
-    >>> epoch_line({"epoch": 3, "train": 2.41708, "validation": 2.41541}, 15)
-    'epoch 03/15  train 2.4171  validation 2.4154'
-    """
-    number = f"{line['epoch']:0{len(str(epochs))}d}"
-    return f"epoch {number}/{epochs}  train {line['train']:.4f}  validation {line['validation']:.4f}"
-
-
-def save_training(
-    folder: Path, saved: Mapping[str, Any], record: Record, settings: Training, summary: Summary
-) -> None:
-    """Write the network and its two logs, a JSON object a line, and the summary of its layers."""
-    steps = int(record.epochs[0]["steps"])
-    running = running_mean(record.losses, steps, settings.running_share)
-    lines = (
-        {"step": step, "loss": round(loss, 6), "running": round(mean, 6)}
-        for step, (loss, mean) in enumerate(zip(record.losses, running, strict=True), start=1)
-    )
-    artifacts.save(folder / "model.pickle", dict(saved))
-    _save_text(folder / "train_log.jsonl", "".join(f"{json.dumps(line)}\n" for line in lines))
-    _save_text(folder / "validation_log.jsonl", "".join(f"{json.dumps(line)}\n" for line in record.epochs))
-    _save_text(folder / "summary.txt", f"{summary}\n")
-
-
-def names_text(columns: Mapping[str, Sequence[str]]) -> str:
-    """New names, a row a seed and a column a model."""
-    rows = [("seed", *columns), *((str(seed), *row) for seed, row in enumerate(zip(*columns.values(), strict=True)))]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    cells = (("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))) for row in rows)
-    return "".join(f"{line.rstrip()}\n" for line in cells)
-
-
-def save_records(folder: Path, name: str, table: Table) -> None:
-    """One table as `name.json` and `name.csv`."""
-    artifacts.save_json(folder / f"{name}.json", table)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(table[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table)
-    _save_text(folder / f"{name}.csv", text.getvalue())
-
-
-def _save_text(path: Path, text: str) -> None:
-    with artifacts.atomic_file(path) as file:
-        file.write(text.encode())
 
 
 # --- what the stages saved ---------------------------------------------------------------------------------
@@ -231,7 +178,7 @@ def figures_of(found: Found, settings: Settings) -> dict[str, Figure]:
     from character_embeddings import figures
 
     about = f"{found.source} names" if found.source == "generated" else found.source
-    losses = {row["model"].replace("_", "-"): row["validation"] for row in baselines(found)[1:-1]}
+    losses = {FIGURE_NAMES[row["order"]]: row["validation"] for row in found.counts}
     vocabulary = found.data.vocabulary
     points, axes = vectors.three_dimensions(found.vectors)
     plane = [(row["x"], row["y"]) for row in _points(found, settings)]
@@ -253,3 +200,17 @@ def _example(found: Found) -> tuple[str, np.ndarray]:
     with torch.inference_mode():
         logits = found.network(torch.tensor([found.data.vocabulary.encode(context)]))
     return context, logits[0].softmax(0).numpy()
+
+
+# --- files ----------------------------------------------------------------------------------------------
+
+
+def save_records(folder: Path, name: str, table: Table) -> None:
+    """One table as `name.json` and `name.csv`."""
+    artifacts.save_json(folder / f"{name}.json", table)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(table[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    with artifacts.atomic_file(folder / f"{name}.csv") as file:
+        file.write(text.getvalue().encode())

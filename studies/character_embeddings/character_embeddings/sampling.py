@@ -48,9 +48,7 @@ def new_name(
     return vocabulary.decode(drawn)
 
 
-def new_names(
-    distribution: Distribution, vocabulary: Vocabulary, block_size: int, settings: Sampling
-) -> list[str]:
+def new_names(distribution: Distribution, vocabulary: Vocabulary, block_size: int, settings: Sampling) -> list[str]:
     """One name for each of the seeds 0, 1, …"""
     return [
         new_name(distribution, vocabulary, block_size, settings, torch.Generator().manual_seed(seed))

@@ -187,7 +187,9 @@ def new_trainer(
     optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
     peak = settings.max_learning_rate
     scheduler = None if peak is None else torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=peak, total_steps=steps)
-    return Trainer(model, optimizer, scheduler=scheduler, callbacks=callbacks, device=device, backward=closed_form(model))
+    return Trainer(
+        model, optimizer, scheduler=scheduler, callbacks=callbacks, device=device, backward=closed_form(model)
+    )
 
 
 @one_thread()

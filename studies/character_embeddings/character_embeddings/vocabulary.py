@@ -57,7 +57,9 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path) -> Vocabulary:
-        return cls(tuple(artifacts.load_json(path, made_by="studies/character_embeddings/01_prepare_names.py")["tokens"]))
+        return cls(
+            tuple(artifacts.load_json(path, made_by="studies/character_embeddings/01_prepare_names.py")["tokens"])
+        )
 
 
 class Pairs(NamedTuple):
