@@ -12,7 +12,7 @@ from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullLocator, StrM
 
 from character_embeddings.gradient import Demonstration
 from character_embeddings.network import CharacterModel
-from character_embeddings.vocabulary import UNKNOWN, Vocabulary
+from character_embeddings.vocabulary import END, UNKNOWN, Vocabulary
 from shortcuts.plots import STYLE
 
 if TYPE_CHECKING:
@@ -65,8 +65,10 @@ def embeddings(
         figure = plt.figure(figsize=(11, 5.4))
         space: Any = figure.add_subplot(1, 2, 1, projection="3d")
         space.scatter(*points.T, c=colors, s=16, depthshade=False, alpha=0.6)
-        for point, label, color in zip(points, labels, colors, strict=True):
-            space.text(*point, f" {label}", color=color, fontsize=10.5, parse_math=False)
+        # The end and the space within a name lie close together, so one has its label above and the other below.
+        heights = [{END: "bottom", "_": "top"}.get(token, "center") for token in tokens]
+        for point, label, color, height in zip(points, labels, colors, heights, strict=True):
+            space.text(*point, f"  {label}", color=color, fontsize=10.5, va=height, parse_math=False)
         space.set_title(f"in three dimensions: {axes}", fontsize=10)
         space.tick_params(labelsize=7)
         space.view_init(elev=22, azim=-58)
@@ -74,8 +76,12 @@ def embeddings(
         for kind, color in KINDS.items():
             chosen = np.array([other == kind for other in kinds])
             flat.scatter(plane[chosen, 0], plane[chosen, 1], c=color, s=30, alpha=0.5, label=kind)
-        for point, label, color in zip(plane, labels, colors, strict=True):
-            flat.annotate(label, point, point + 1, color=color, fontsize=10.5, parse_math=False)
+        for point, label, color, height in zip(plane, labels, colors, heights, strict=True):
+            below = height == "top"
+            place = (point[0] + 1, point[1] + (-1 if below else 1))
+            flat.annotate(
+                label, point, place, color=color, fontsize=10.5, va="top" if below else "bottom", parse_math=False
+            )
         flat.set_aspect("equal", adjustable="datalim")
         flat.margins(0.1)
         flat.set_title("in the plane: t-SNE", fontsize=10)
