@@ -73,19 +73,23 @@ def closed_form(network: CharacterModel) -> Callable[[Tensor, Tensor], Tensor]:
     grads = [_gradient(p) for p in (vectors.weight, hidden.weight, hidden.bias, readout.weight, readout.bias)]
     d_c, d_w1, d_b1, d_w2, d_b2 = grads
     emb = c.shape[1]
+    minus_one = c.new_empty((1, 0))  # as long as the largest batch so far
 
     @torch.inference_mode()
     def backward(contexts: Tensor, targets: Tensor) -> Tensor:
+        nonlocal minus_one
         n = len(contexts)
+        if n > minus_one.shape[1]:
+            minus_one = c.new_full((1, n), -1)
         x = F.embedding(contexts, c).view(n, -1)
         h = torch.addmm(b1[:, None], w1, x.t()).relu_()
         log_p = torch.addmm(b2[:, None], w2, h).log_softmax(0)
         loss = F.nll_loss(log_p.t(), targets)
         d = log_p.exp_()
-        d.scatter_add_(0, targets[None], d.new_full((1, n), -1)).div_(n)
+        d.scatter_add_(0, targets[None], minus_one[:, :n]).div_(n)
         torch.sum(d, 1, out=d_b2)
         torch.mm(d, h.t(), out=d_w2)
-        d_a = torch.mm(w2.t(), d).mul_(h > 0)
+        d_a = torch.ops.aten.threshold_backward(torch.mm(w2.t(), d), h, 0)  # zero where the ReLU is
         torch.sum(d_a, 1, out=d_b1)
         d_w1.t().copy_(torch.mm(x.t(), d_a.t()))
         d_x = torch.mm(w1.t(), d_a).t().reshape(-1, emb)
