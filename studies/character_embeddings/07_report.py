@@ -24,7 +24,7 @@ def main() -> None:
     records = report.tables_of(found, settings)
     for name, table in records.items():
         report.save_records(folders.tables, name, table)
-    figures = report.figures_of(found, settings)
+    figures = report.figures_of(found, records)
     kinds = {"svg": folders.plots / "figures", "pdf": folders.plots / "pdf", "png": folders.plots / "png"}
     for name, figure in figures.items():
         plots.save(figure, kinds, name)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,15 +174,15 @@ def plot_tables(found: Found) -> dict[str, Table]:
 # --- figures -----------------------------------------------------------------------------------------------
 
 
-def figures_of(found: Found, settings: Settings) -> dict[str, Figure]:
-    """Every figure by its name."""
+def figures_of(found: Found, records: Mapping[str, Table]) -> dict[str, Figure]:
+    """Every figure by its name; records: the tables."""
     from character_embeddings import figures
 
     about = f"{found.source} names" if found.source == "generated" else found.source
     losses = {FIGURE_NAMES[row["order"]]: row["validation"] for row in found.counts}
     vocabulary = found.data.vocabulary
     points, axes = vectors.three_dimensions(found.vectors)
-    plane = [(row["x"], row["y"]) for row in _points(found, settings)]
+    plane = [(row["x"], row["y"]) for row in records["tsne"]]
     kinds = [vectors.kind(vocabulary, number) for number in range(len(vocabulary))]
     return {
         "losses": figures.losses(found.steps, found.epochs, losses, about),
