@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Table = Sequence[Mapping[str, Any]]
 
 KINDS = {"vowel": "#c8102e", "consonant": "#1f5fbf", "other": "#555555"}
+ELEVATION = 22  # degrees, of the eye above the three-dimensional scatter
 MAP_COLORS = {"linear": "#8fb0df", "affine": "#1f5fbf"}
 BASELINES = {"bigram": ":", "trigram": "--", "4-gram": "-.", "5-gram": (0, (5, 1, 1, 1, 1, 1))}
 
@@ -71,7 +72,7 @@ def embeddings(
             space.text(*point, f"  {label}", color=color, fontsize=10.5, va=height, parse_math=False)
         space.set_title(f"in three dimensions: {axes}", fontsize=10)
         space.tick_params(labelsize=7)
-        space.view_init(elev=22, azim=-58)
+        space.view_init(elev=ELEVATION, azim=clearest_view(points, kinds))
         flat = figure.add_subplot(1, 2, 2)
         for kind, color in KINDS.items():
             chosen = np.array([other == kind for other in kinds])
@@ -89,6 +90,25 @@ def embeddings(
         flat.legend(loc="upper center", bbox_to_anchor=(0.5, -0.05), ncols=3, fontsize=9)
         figure.suptitle(f"The learned vectors of the characters, {about}")
     return figure
+
+
+def clearest_view(points: np.ndarray, kinds: Sequence[str]) -> int:
+    """The azimuth, in degrees, from which points (V, 3) lie least on top of each other, those of two kinds above all."""
+    spans = np.ptp(points, axis=0)
+    x, y, z = (points / np.where(spans > 0, spans, 1) * (4, 4, 3)).T  # as matplotlib's box stretches them
+    rise = np.radians(ELEVATION)
+    first, second = np.triu_indices(len(points), 1)
+    weights = np.array([5 if kinds[i] != kinds[j] else 1 for i, j in zip(first, second, strict=True)])
+
+    def crowding(azimuth: int) -> float:
+        turn = np.radians(azimuth)
+        across = y * np.cos(turn) - x * np.sin(turn)
+        up = z * np.cos(rise) - (x * np.cos(turn) + y * np.sin(turn)) * np.sin(rise)
+        # Labels are wider than high, and stand to the right of their points.
+        apart = ((across[first] - across[second]) / 2) ** 2 + (up[first] - up[second]) ** 2
+        return float((weights / (apart + 0.05)).sum())
+
+    return min(range(-180, 180, 5), key=crowding)
 
 
 def shaded_one_hot(shown: Demonstration) -> np.ndarray:
