@@ -31,12 +31,18 @@ LEAVES = (
     | ARRAYS
     | ARRAYS.map(torch.from_numpy)
 )
+SMALL_NUMBERS = st.integers(-(2**19), 2**19)
+KEYS = (
+    st.text(max_size=4)
+    | st.integers(-(2**59), 2**59)
+    | st.booleans()
+    | st.tuples(st.text(max_size=4), SMALL_NUMBERS)
+    | st.tuples(SMALL_NUMBERS, SMALL_NUMBERS, SMALL_NUMBERS)
+)
 VALUES = st.recursive(
     LEAVES,
     lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.lists(inner, max_size=3).map(tuple)
-        | st.dictionaries(st.text(max_size=4) | st.integers(), inner, max_size=3)
+        st.lists(inner, max_size=3) | st.lists(inner, max_size=3).map(tuple) | st.dictionaries(KEYS, inner, max_size=3)
     ),
     max_leaves=8,
 )
