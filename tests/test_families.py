@@ -132,7 +132,7 @@ def test_a_block_and_the_head_cost_what_torch_counts(name):
         counted = flops(lambda: model.network.base_model(input_ids=ids[:, -1:], past_key_values=cache, use_cache=True))
     else:
         counted = flops(lambda: model.encode(ids, None))
-    assert cost.block[0] == block_flops(model, counted)
+    assert cost.blocks[0, 0] == block_flops(model, counted)
 
 
 @pytest.mark.parametrize("name", NAMES)
