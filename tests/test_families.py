@@ -252,7 +252,6 @@ def test_invariants_hold_in_half_precision(name):
 
 
 def test_a_device_map_is_recorded_and_changes_nothing(checkpoint):
-    pytest.importorskip("accelerate")
     placed, plain = load_model(checkpoint, device_map="auto"), load_model(checkpoint, device="cpu")
     assert placed.identity["device_map"] == "auto"
     assert plain.identity["device_map"] is None
