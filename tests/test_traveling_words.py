@@ -417,12 +417,18 @@ def test_the_last_state_through_the_final_norm_gives_the_models_own_logits(shipp
     torch.testing.assert_close(
         shipped.final_norm(phrase.states[-1]) @ shipped.readout.double().T, logits, rtol=0, atol=1e-4
     )
-    rows = approach(phrase, shipped.readout, shipped.final_norm, 5)["rows"]
+    measured = approach(phrase, shipped.readout, shipped.final_norm, 5)
+    rows = measured["rows"]
     own = logits[len(ids) - 2]
     assert rows[-1]["dot"] == pytest.approx(float(own[ids[-1]]), abs=1e-4)
     assert rows[-1]["rank"] == 1 + int((own > own[ids[-1]]).sum())
     assert rows[-1]["nearest_ids"][0] == int(own.argmax())
     assert len(rows) == shipped.model.layers + 1
+    words = shipped.readout.double()
+    gaps = [(words - words[token]).norm(dim=-1).sort().values[1] for token in set(ids.tolist())]
+    assert measured["word_spacing"] == pytest.approx(float(torch.stack(gaps).mean()))
+    state = shipped.final_norm(phrase.states[3, -2])
+    assert rows[3]["smallest_distance"] == pytest.approx(float((words - state).norm(dim=-1).min()))
 
 
 @pytest.mark.parametrize(
