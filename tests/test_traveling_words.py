@@ -341,9 +341,12 @@ def test_noun_norms_and_layer_sums_are_those_of_the_formula(shipped):
     torch.testing.assert_close(found["norms"], updates.norm(dim=-1), rtol=0, atol=5e-5)
     torch.testing.assert_close(found["sum_norms"], updates.sum(1).norm(dim=-1), rtol=0, atol=5e-5)
     assert (found["norms"] % 1 > 0).all()  # real numbers, not cut to whole ones
-    state = e + updates.sum(1) + block.attn.c_proj.bias.double()
-    logits = shipped.model.decode(state.float())
-    assert (found["sum_ids"][:, 0] == logits.argmax(-1)).double().mean() > 0.99
+    bias = block.attn.c_proj.bias.double()
+    assert torch.equal(found["sum_ids"][:, 0], shipped.model.decode((e + updates.sum(1) + bias).float()).argmax(-1))
+    for head in range(4):
+        told = shipped.model.decode((e + updates[:, head] + bias).float()).argmax(-1)
+        assert torch.equal(found["value_ids"][:, head, 0], told)
+    assert bias.abs().max() > 0.1
 
 
 def test_with_identity_for_norm_and_w_qk_the_nearest_key_is_that_of_brute_force():
@@ -739,3 +742,10 @@ def test_every_stage_of_dvc_yaml_lists_what_its_script_uses():
         used = (direct | own) - LIGHT - {"studies/traveling_words/traveling_words/settings.py"}
         assert used - set(stage["deps"]) == set(), script
         assert all((STUDY.parents[1] / dep).exists() for dep in stage["deps"] if "${" not in dep and "data" not in dep)
+
+
+def test_the_readmes_example_runs(repository, monkeypatch, capsys):
+    example = re.search(r"```python\n(.*?)```", (STUDY / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    monkeypatch.chdir(repository)
+    exec(compile(example, "README", "exec"), {})
+    assert "Block 5, head 1" in capsys.readouterr().out
