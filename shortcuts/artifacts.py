@@ -208,7 +208,7 @@ def load_json(path: str | os.PathLike[str], *, made_by: str | None = None) -> An
     except FileNotFoundError as error:
         mend = f"; run {made_by} first" if made_by else ""
         raise InputError(f"{path} does not exist{mend}") from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON ({error}); make it anew") from error
 
 

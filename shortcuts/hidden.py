@@ -118,18 +118,22 @@ def extract(model: LanguageModel, tokens: Tokens, first: int, last: int, tokens_
         hidden[:, batch.rows] = torch.stack(recorder.states).float().cpu()
         if recorder.attention:
             attention[:, batch.rows] = torch.stack(recorder.attention).float().cpu()
-    _check_finite(hidden, first)
-    _check_finite(attention, first)
+    check_finite(hidden, "layer", first)
+    check_finite(attention, "the attention of block", first)
     return Shard(hidden, attention)
 
 
-def _check_finite(values: Tensor, first: int) -> None:
+def check_finite(values: Tensor, what: str, first: int) -> None:
+    """Raise `InputError` if one of values (places, n, d) is not finite.
+
+    what: of what the places are numbers, and first: the number of the first of the n sentences, for the error.
+    """
     bad = (~torch.isfinite(values).all(dim=-1)).nonzero()
     if len(bad):
-        layer, row = bad[0].tolist()
+        place, row = bad[0].tolist()
         raise InputError(
-            f"layer {layer} of sentence {first + row} has a value that is not finite; the checkpoint overflows, so "
-            "check its weights"
+            f"{what} {place} of sentence {first + row} has a value that is not finite; the numbers overflow, so check "
+            "the checkpoint's weights and dtype"
         )
 
 

@@ -399,6 +399,11 @@ def _from_pretrained(auto: Any, path: str | Path, revision: str | None, **option
     try:
         return auto.from_pretrained(str(path), revision=revision, **options)
     except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        if "trust_remote_code" in str(error):
+            raise InputError(
+                f"{path} comes with code of its own, which was not run; if you trust its authors, set "
+                "trust_remote_code: true in its entry of the registry"
+            ) from error
         kind = "a checkpoint folder" if Path(path).is_dir() else "a local folder or a hub id that can be reached"
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"cannot load {path} as {kind}: {reason}") from error

@@ -48,6 +48,8 @@ def main() -> None:
                     part = data.part(first, last)
                     guesses = exits.layer_guesses(stacked[:, first:last], layer_maps)
                     guesses |= exits.part_guesses(model, part, submodule_maps, params.extract.tokens_per_batch)
+                    for mapping, guess in guesses.items():
+                        hidden.check_finite(guess, f"what {mapping} makes of layer", first)
                     readouts = exits.score_exits(model, stacked[:, first:last], guesses)
                     partial.save(number, exits.chunk_files(readouts, number))
                 bar.update(last - first)

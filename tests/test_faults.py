@@ -112,7 +112,7 @@ def test_a_full_disk_ends_in_one_line_and_what_was_finished_is_kept(run, extract
         shutil.rmtree(data)
         data.symlink_to(disk)
         free = shutil.disk_usage(disk).free
-        (disk / "filler").write_bytes(bytes(free - 100_000))
+        (disk / "filler").write_bytes(bytes(free - 65_536))
         line = refusal(extract(run))
         assert "cannot be written (No space left on device)" in line
         kept = len(list((run / WORK).glob("*/0*.pickle")))
@@ -172,6 +172,7 @@ def test_a_damaged_shard_is_refused_by_the_next_stage_and_only_that_shard_is_rec
         os.truncate(shard, shard.stat().st_size // 2)
     else:
         shard.unlink()
+    shutil.rmtree(done / "data" / ".work" / "05_fit_layer_maps")  # finished fits need no shard
     result = subprocess.run([sys.executable, stage(5), "--model", MODEL], cwd=done, capture_output=True, text=True)
     line = refusal(result)
     assert "00003.pickle " + ("does not exist" if damage == "lost" else "is damaged") in line
@@ -277,15 +278,29 @@ def test_states_of_a_checkpoint_that_has_changed_since_are_refused(done):
     assert len(set(re.findall(r"weights ([0-9a-f]{12})", line))) == 2, "both sides are named"
 
 
-def test_a_map_with_a_value_that_is_not_finite_is_refused_though_its_checksum_is_right(done):
-    folder = done / "linreg" / MODEL / "my-text" / "layers"
-    matrix = artifacts.load(folder / "0_1.pickle")
-    matrix[3, 4] = torch.inf
+def change_map(folder, name, change):
+    """Change a fitted matrix in a way that its card confirms."""
+    matrix = artifacts.load(folder / name)
+    change(matrix)
     card = artifacts.load_json(folder / "card.json")
-    card["files"]["0_1.pickle"] = artifacts.save(folder / "0_1.pickle", matrix)
+    card["files"][name] = artifacts.save(folder / name, matrix)
     artifacts.save_json(folder / "card.json", card)
+
+
+def test_a_map_with_a_value_that_is_not_finite_is_refused_though_its_checksum_is_right(done):
+    change_map(
+        done / "linreg" / MODEL / "my-text" / "layers", "0_1.pickle", lambda matrix: matrix[3, 4].fill_(torch.inf)
+    )
     result = subprocess.run([sys.executable, stage(7), "--model", MODEL], cwd=done, capture_output=True, text=True)
     assert "0_1.pickle has entries that are not finite" in refusal(result)
+
+
+def test_maps_that_overflow_on_the_states_stop_with_mapping_layer_and_sentence(done):
+    run_stages(done, MODEL, [stage(6)])
+    submodules = done / "linreg" / MODEL / "my-text" / "submodules"
+    change_map(submodules, "p0_1_2.pickle", lambda matrix: matrix.fill_(1e30))  # in the place of a norm
+    result = subprocess.run([sys.executable, stage(8), "--model", MODEL], cwd=done, capture_output=True, text=True)
+    assert re.search(r"what mat_\w+ makes of layer \d of sentence \d+ has a value that is not", refusal(result))
 
 
 def test_a_checkpoint_that_overflows_stops_with_layer_and_sentence(run):
@@ -293,7 +308,8 @@ def test_a_checkpoint_that_overflows_stops_with_layer_and_sentence(run):
 
     weights = run / "gpt2" / "model.safetensors"
     tensors = load_file(weights)
-    tensors["transformer.h.1.mlp.c_proj.weight"].fill_(1e38)
+    for block in (0, 1):  # finite after the first block, too large after the second
+        tensors[f"transformer.h.{block}.mlp.c_proj.bias"].fill_(torch.finfo(torch.float32).max)
     save_file(tensors, weights, metadata={"format": "pt"})
     assert re.search(r"layer 2 of sentence \d+ has a value that is not finite", refusal(extract(run)))
     assert not (run / TRAIN).exists()
