@@ -435,12 +435,16 @@ def test_the_last_state_through_the_final_norm_gives_the_models_own_logits(shipp
 
 
 @pytest.mark.parametrize(
-    ("ids", "follow", "problem"),
-    [([5], -1, "has 1 tokens"), ([5, 6, 7], 3, "must be -3 to 2"), ([5] * 33, -2, "reads at most 32")],
+    ("text", "follow", "problem"),
+    [
+        ("a", -1, "phrase has 1 tokens; a path"),
+        ("the file", 2, "follow is 2; the phrase has 2 tokens, so it must be -2 to 1"),
+        ("the file " * 100, -2, "has 200 tokens but tiny-gpt2 reads at most 128"),
+    ],
 )
-def test_a_phrase_that_cannot_be_followed_is_refused(ids, follow, problem):
+def test_a_phrase_that_cannot_be_followed_is_refused(shipped, text, follow, problem):
     with pytest.raises(InputError, match=problem):
-        read_phrase(architecture("gpt2"), torch.tensor(ids), follow)
+        read_phrase(shipped.model, shipped.phrase(text.strip()), follow)
 
 
 def test_principal_components_need_no_package_and_say_their_name(monkeypatch):
@@ -742,6 +746,21 @@ def test_every_stage_of_dvc_yaml_lists_what_its_script_uses():
         used = (direct | own) - LIGHT - {"studies/traveling_words/traveling_words/settings.py"}
         assert used - set(stage["deps"]) == set(), script
         assert all((STUDY.parents[1] / dep).exists() for dep in stage["deps"] if "${" not in dep and "data" not in dep)
+
+
+METHODS = {"chosen_blocks": "blocks", "chosen_heads": "heads", "registered": "model"}
+
+
+def test_every_stage_of_dvc_yaml_lists_the_settings_its_script_reads_and_no_other():
+    raw = yaml.safe_load((STUDY / "params.yaml").read_text())
+    for stage in yaml.safe_load((STUDY / "dvc.yaml").read_text())["stages"].values():
+        source = (STUDY.parents[1] / stage["cmd"].split()[1]).read_text()
+        read = {METHODS.get(name, name) for name in re.findall(r"(?<!import )\bsettings\.(\w+(?:\.\w+)?)", source)}
+        listed = {key for files in stage["params"] for key in files.get("studies/traveling_words/params.yaml", [])}
+        assert {key.partition(".")[0] for key in listed} <= set(raw)
+        assert read - {"model"} <= listed, stage["cmd"]
+        assert listed - read <= {"model"}, stage["cmd"]
+        assert {"params.yaml": ["registry.${model}"]} in stage["params"]
 
 
 def test_the_readmes_example_runs(repository, monkeypatch, capsys):

@@ -20,7 +20,7 @@ def main() -> None:
 
     chosen = subject.load_subject(settings, args.device)
     wanted = settings.trajectory
-    phrase = trajectory.read_phrase(chosen.model, chosen.vocabulary.sentence(wanted.phrase), wanted.follow)
+    phrase = trajectory.read_phrase(chosen.model, chosen.phrase(wanted.phrase), wanted.follow)
     approach = trajectory.approach(phrase, chosen.readout, chosen.final_norm, settings.k)
     project = projection.fit_projection(
         wanted.projection,

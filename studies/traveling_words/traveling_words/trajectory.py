@@ -28,14 +28,8 @@ class Phrase:
 
 
 def read_phrase(model: LanguageModel, ids: Tensor, follow: int) -> Phrase:
-    """The states of a phrase in every layer; `InputError` for a phrase or a position that cannot be followed."""
+    """The states of a phrase in every layer; `InputError` for a position it does not have."""
     n = len(ids)
-    if n < 2:
-        raise InputError(f"trajectory.phrase has {n} tokens; a path to the next word needs at least two")
-    if model.max_tokens is not None and n > model.max_tokens:
-        raise InputError(
-            f"trajectory.phrase has {n} tokens but {model.name} reads at most {model.max_tokens}; shorten it"
-        )
     if not -n <= follow < n:
         raise InputError(f"trajectory.follow is {follow}; the phrase has {n} tokens, so it must be {-n} to {n - 1}")
     seen = _States()
