@@ -103,18 +103,10 @@ class Partial:
         there, or neither and running again publishes without computing.
         """
         checksums = self.checksums()
-        coming, going = (folder.with_name(f".{folder.name}.{age}") for age in ("new", "old"))
-        with artifacts.writing(folder):
-            for left in (coming, going):
-                shutil.rmtree(left, ignore_errors=True)
-            coming.mkdir(parents=True)
+        with artifacts.atomic_folder(folder) as coming:
             for name in checksums:
                 _link_or_copy(self.folder / name, coming / name)
             cards.write_card(coming, {**card, "files": checksums})
-            if folder.exists():
-                folder.rename(going)
-            coming.rename(folder)
-            shutil.rmtree(going, ignore_errors=True)
         self.forget_others()
 
     def forget_others(self) -> None:
