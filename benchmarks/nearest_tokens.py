@@ -42,9 +42,8 @@ def main() -> None:
     print(
         f"{args.queries} vectors among {args.tokens:,} tokens of width {args.width}, {torch.get_num_threads()} threads"
     )
-    print(
-        f"vocabulary {vocabulary.numel() * 4 / 1e6:,.0f} MB; search {took:.1f} s, {peak() - before:,.0f} MB more at its peak"
-    )
+    more = peak() - before
+    print(f"vocabulary {vocabulary.numel() * 4 / 1e6:,.0f} MB; search {took:.1f} s, {more:,.0f} MB more at its peak")
     print(f"all normed rows and scores at once would be {vocabulary.numel() * 8 / 1e6 + scores:,.0f} MB")
 
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from typing import IO, Any
 import numpy as np
 
 from shortcuts.errors import InputError
-from shortcuts.unpickle import ARRAY_KINDS, unpickle
+from shortcuts.unpickle import ARRAY_KINDS, is_key, unpickle
 
 try:
     import fcntl
@@ -66,6 +67,25 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)
             raise
+
+
+@contextlib.contextmanager
+def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Fill a folder beside `folder` and swap it in on success, replacing what was there.
+
+    Killed at any point, either the old folder or the new one is there, or neither.
+    """
+    folder = Path(folder)
+    coming, going = (folder.with_name(f".{folder.name}.{age}") for age in ("new", "old"))
+    with writing(folder):
+        for left in (coming, going):
+            shutil.rmtree(left, ignore_errors=True)
+        coming.mkdir(parents=True)
+        yield coming
+        if folder.exists():
+            folder.rename(going)
+        coming.rename(folder)
+        shutil.rmtree(going, ignore_errors=True)
 
 
 def _hold(file: IO[bytes]) -> None:
@@ -119,6 +139,8 @@ def _check_loadable(value: Any) -> None:
     elif type(value) in (dict, OrderedDict):
         for key, item in value.items():
             _check_loadable(key)
+            if not is_key(key):
+                raise TypeError(f"{key!r} cannot be a key; use text, a number or up to three of text and small numbers")
             _check_loadable(item)
     elif isinstance(value, (set, frozenset)):
         raise TypeError("a set has no order, hence no reproducible bytes; save a sorted list")
@@ -187,6 +209,15 @@ def load(path: str | os.PathLike[str], *, made_by: str | None = None, sha256: st
     if damaged:
         raise InputError(f"{path} is damaged: its bytes are not those that were written; make it anew")
     return unpickle(path)
+
+
+def load_mapping(path: str | os.PathLike[str], *keys: str, made_by: str) -> dict[str, Any]:
+    """Load a pickle that must hold a mapping with these keys; see `load`."""
+    value = load(path, made_by=made_by)
+    missing = set(keys) - set(value if isinstance(value, dict) else ())
+    if missing:
+        raise InputError(f"{path} lacks {' and '.join(sorted(missing))}; run {made_by} again")
+    return value
 
 
 def _broken_seal(path: Path) -> bool:

@@ -120,7 +120,7 @@ def _jsonl_texts(path: Path, corpus: FileCorpus) -> Iterator[str]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path}, line {number}: not a JSON object ({error})") from error
         yield _text_of(row, corpus.text_field, f"{path}, line {number}")
 
@@ -139,7 +139,9 @@ def _parquet_texts(path: Path, corpus: FileCorpus) -> Iterator[str]:
         for batch in table.iter_batches(columns=[corpus.text_field]):
             for row in batch.to_pylist():
                 yield _text_of(row, corpus.text_field, str(path))
-    except pyarrow.ArrowException as error:
+    except InputError:
+        raise
+    except (pyarrow.ArrowException, OSError, ValueError) as error:  # one wrong bit can have any of them
         raise InputError(f"{path} is not a Parquet file that can be read ({error})") from error
 
 

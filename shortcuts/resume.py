@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from shortcuts import artifacts
+from shortcuts import artifacts, cards
 from shortcuts.errors import InputError
 
 WORK = Path("data/.work")
@@ -103,18 +103,10 @@ class Partial:
         there, or neither and running again publishes without computing.
         """
         checksums = self.checksums()
-        coming, going = (folder.with_name(f".{folder.name}.{age}") for age in ("new", "old"))
-        with artifacts.writing(folder):
-            for left in (coming, going):
-                shutil.rmtree(left, ignore_errors=True)
-            coming.mkdir(parents=True)
+        with artifacts.atomic_folder(folder) as coming:
             for name in checksums:
                 _link_or_copy(self.folder / name, coming / name)
-            artifacts.save_json(coming / "card.json", {**card, "files": checksums})
-            if folder.exists():
-                folder.rename(going)
-            coming.rename(folder)
-            shutil.rmtree(going, ignore_errors=True)
+            cards.write_card(coming, {**card, "files": checksums})
         self.forget_others()
 
     def forget_others(self) -> None:
@@ -130,7 +122,7 @@ class Partial:
         keep = self.checksums()
         for path in self.folder.iterdir():
             if path.name not in keep:
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _read_journal(self) -> dict[str, dict[str, Any]]:
         if not self._journal.exists():
@@ -149,7 +141,7 @@ class Partial:
         return intact
 
     def _intact(self, files: Mapping[str, str]) -> bool:
-        return all(
+        return isinstance(files, dict) and all(
             (path := self.folder / name).is_file() and artifacts.file_sha256(path) == sha256
             for name, sha256 in files.items()
         )

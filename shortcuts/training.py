@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from shortcuts import __version__, docstrings
-from shortcuts.artifacts import atomic_file, fingerprint
+from shortcuts.artifacts import atomic_folder, fingerprint
 from shortcuts.corpora import Splitter, article_sentences, read_articles, unwrap
 from shortcuts.errors import InputError
 from shortcuts.params import DocstringsCorpus, Training
@@ -377,7 +377,7 @@ The text depends on what is installed. It was: {packages}.
 
 def save_model(folder: Path, model: Any, tokenizer: Any, card: str) -> None:
     """Write config, tokenizer, half-precision weights and the model card."""
-    model.half().save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    with atomic_file(folder / "README.md") as file:
-        file.write(card.encode())
+    with atomic_folder(folder) as coming:
+        model.half().save_pretrained(coming)
+        tokenizer.save_pretrained(coming)
+        (coming / "README.md").write_bytes(card.encode())

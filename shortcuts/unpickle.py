@@ -13,6 +13,7 @@ import math
 import pickle
 import re
 import struct
+import sys
 import warnings
 import zipfile
 from collections import OrderedDict
@@ -37,13 +38,15 @@ def unpickle(path: Path) -> Any:
     with path.open("rb") as file:
         try:
             # Protocol 2 holds a tensor as text, which becomes the bytes of a file, which becomes a storage.
-            return _load(file, _Budget(3 * path.stat().st_size))
+            value = _load(file, _Budget(3 * path.stat().st_size))
+            _check_plain(value)
+            return value
         except _ForbiddenGlobalError as error:
             raise InputError(
                 f"{path} refers to {error}, which tensors and plain containers never do; "
                 "it was not loaded, because a pickle can run any code it names"
             ) from error
-        except _DAMAGE as error:
+        except Exception as error:  # a program of a stranger may fail in any way
             reason = _one_line(str(error)) or type(error).__name__
             raise InputError(f"{path} is not a whole, well-formed pickle ({reason}); make it anew") from error
 
@@ -57,12 +60,6 @@ def _one_line(text: str) -> str:
     return "".join(sign if sign.isprintable() else "?" for sign in text.partition("\n")[0][:200])
 
 
-_DAMAGE = (
-    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError),
-    *(TypeError, ValueError, pickle.UnpicklingError, struct.error, zipfile.BadZipFile),
-)
-
-
 class _Budget:
     """How many bytes the calls of a file may still allocate, so that none asks for the same bytes again and again."""
 
@@ -70,7 +67,7 @@ class _Budget:
         self.left = size
 
     def spend(self, size: int) -> None:
-        self.left -= size
+        self.left -= _extents((size,))[0]
         if self.left < 0:
             raise pickle.UnpicklingError("it asks for more memory than its own bytes can fill")
 
@@ -131,6 +128,12 @@ class _Unpickler(pickle._Unpickler):  # the one in Python: the one in C lets nob
             raise pickle.UnpicklingError("it refers to something outside the file")
         return self.storages(pid[1:])
 
+    def load_reduce(self) -> None:
+        arguments = self.stack.pop()
+        if type(arguments) is not tuple:  # a tensor would be unbound, row by row
+            raise pickle.UnpicklingError("the arguments of a call are no tuple")
+        self.stack[-1] = self.stack[-1](*arguments)
+
     def refuse(self) -> None:
         raise pickle.UnpicklingError("it does what tensors and plain containers never need")
 
@@ -149,7 +152,9 @@ class _Unpickler(pickle._Unpickler):  # the one in Python: the one in C lets nob
         if type(self.stack[-1]) not in (dict, OrderedDict):
             raise pickle.UnpicklingError(f"sets items of a {type(self.stack[-1]).__name__}")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            self.stack[-1][_key(key)] = value
+            if not is_key(key):
+                raise pickle.UnpicklingError("a key of a mapping is neither text nor a number nor a few of them")
+            self.stack[-1][key] = value
 
     def load_build(self) -> None:
         # BUILD sets attributes of anything, also of the functions below, where they would outlive the file.
@@ -157,15 +162,23 @@ class _Unpickler(pickle._Unpickler):  # the one in Python: the one in C lets nob
         target = self.stack[-1]
         if type(target) is np.ndarray:
             version, shape, dtype, fortran, data = state
-            if not isinstance(dtype, np.dtype) or dtype.kind not in ARRAY_KINDS or type(data) is not bytes:
+            if type(data) is not bytes:
                 raise pickle.UnpicklingError("an array is filled in an unusual way")
+            _check_dtype(dtype, data)
+            if target.size:  # a second time would free memory that a tensor may share
+                raise pickle.UnpicklingError("an array is filled twice")
             if math.prod(_extents(shape)) * dtype.itemsize != len(data):
                 raise pickle.UnpicklingError(f"{len(data)} bytes do not fill an array of shape {shape}")
             self.budget.spend(len(data))  # numpy copies numbers of the other byte order
             target.__setstate__((version, shape, dtype, fortran, data))
         elif isinstance(target, np.dtype):
-            # (version, byte order, sub-array, names, fields, item size, alignment, flags)
-            if state[2:5] != (None, None, None) or state[5] not in (-1, target.itemsize) or len(state) != 8:
+            # (version, byte order, sub-array, names, fields, item size, alignment, flags): all but the second are known
+            own = target.__reduce__()[2]
+            if (
+                type(state) is not tuple
+                or (state[0], *state[2:]) != (own[0], *own[2:])
+                or state[1] not in ("<", ">", "|")
+            ):
                 raise pickle.UnpicklingError("a dtype is changed in an unusual way")
             target.__setstate__(state)  # type: ignore[attr-defined]
         elif type(target) is OrderedDict and type(state) is dict and list(state) == ["_metadata"]:
@@ -178,23 +191,51 @@ class _Unpickler(pickle._Unpickler):  # the one in Python: the one in C lets nob
                   pickle.PERSID, pickle.NEXT_BUFFER, pickle.EMPTY_SET, pickle.FROZENSET, pickle.ADDITEMS):  # fmt: skip
         dispatch[_code[0]] = refuse
     dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
+    dispatch[pickle.REDUCE[0]] = load_reduce
     dispatch[pickle.SETITEM[0]] = load_setitem
     dispatch[pickle.SETITEMS[0]] = load_setitems
     dispatch[pickle.BUILD[0]] = load_build
 
 
-def _key(key: Any) -> Any:
-    """The key of a mapping; tuples within tuples within tuples would take for ever, or the stack, to hash."""
-    if isinstance(key, tuple) and any(isinstance(item, tuple) for item in key):
-        raise pickle.UnpicklingError("a key of a mapping is a tuple of tuples")
-    return key
+def is_key(key: Any) -> bool:
+    """Whether a mapping may have this key: text, bytes, a number, None, or up to three of text and small numbers.
+
+    Of others, such as tuples within tuples or huge numbers, a file can hold many that take for ever to hash or compare.
+    """
+    if type(key) is tuple:
+        return len(key) <= 3 and all(type(x) is str or (type(x) is int and abs(x) < 2**20) for x in key)
+    return key is None or type(key) in (bool, float, str, bytes) or (type(key) is int and abs(key) < 2**60)
+
+
+def _check_dtype(dtype: Any, data: Any) -> None:
+    """Refuse a dtype that is not one of numbers, truth values or text, and text with characters that do not exist."""
+    if not isinstance(dtype, np.dtype) or dtype.kind not in ARRAY_KINDS:
+        raise pickle.UnpicklingError("a dtype is not one of numbers, truth values or text")
+    if dtype.kind == "U" and (np.frombuffer(data, f"{dtype.str[0]}u4") > sys.maxunicode).any():
+        raise pickle.UnpicklingError("a text has characters that do not exist")
 
 
 def _extents(shape: Any) -> tuple[int, ...]:
-    """The shape of an array or tensor, if it is one: numpy has at most 64 dimensions, memory at most 2^63 bytes."""
-    if type(shape) is not tuple or len(shape) > 64 or not all(type(n) is int and 0 <= n < 2**63 for n in shape):
+    """The shape of an array or tensor, if it is one: of 8 dimensions, more than artifacts have, and 2^63 bytes."""
+    if type(shape) is not tuple or len(shape) > 8 or not all(type(n) is int and 0 <= n < 2**63 for n in shape):
         raise pickle.UnpicklingError("an array has an impossible shape")
     return shape
+
+
+def _check_plain(value: Any) -> None:
+    """Refuse a value that holds anything but tensors, arrays and plain containers, such as a function to call."""
+    import torch
+
+    plain = (bool, int, float, str, bytes, bytearray, type(None), np.ndarray, np.generic, torch.Tensor)
+    todo, seen = [value], set()
+    while todo:
+        part = todo.pop()
+        if isinstance(part, (list, tuple, dict)):
+            if id(part) not in seen:
+                seen.add(id(part))
+                todo.extend([*part, *part.values()] if isinstance(part, dict) else part)
+        elif not isinstance(part, plain):
+            raise pickle.UnpicklingError(f"it holds a {type(part).__name__}")
 
 
 # --- files of torch.save -----------------------------------------------------------------------------------
@@ -243,6 +284,7 @@ def _load_torch_legacy(source: _Source, budget: _Budget) -> Any:
 
     def storage(reference: tuple[Any, ...]) -> Any:
         kind, key, _, count, view = reference
+        _extents((count,))
         if view is not None:
             raise pickle.UnpicklingError("a storage is a view of another one, as before PyTorch 0.4")
         if key not in loaded:
@@ -289,18 +331,23 @@ _NDARRAY, _TORCH_FUNCTIONS = object(), object()  # stand for the classes without
 
 
 def _load_from_bytes(budget: _Budget, data: Any) -> Any:
+    if type(data) is not bytes:  # the length of an array is not its size
+        raise pickle.UnpicklingError("a storage is made of something else than bytes")
     budget.spend(len(data))
     return _load(io.BytesIO(data), budget)  # what torch calls would unpickle without limits
 
 
 def _scalar(budget: _Budget, dtype: Any, data: Any) -> Any:
+    if type(data) is not bytes:
+        raise pickle.UnpicklingError("a number is made of something else than bytes")
+    _check_dtype(dtype, data)
     budget.spend(dtype.itemsize)
     return np.frombuffer(data, dtype=dtype, count=1)[0]
 
 
-def _encode(budget: _Budget, text: str, encoding: str) -> bytes:
+def _encode(budget: _Budget, text: Any, encoding: Any) -> bytes:
     # How protocol 2 writes bytes.
-    if encoding != "latin1":
+    if type(text) is not str or encoding != "latin1":
         raise pickle.UnpicklingError("a text is encoded in an unusual way")
     budget.spend(len(text))
     return text.encode("latin1")
@@ -322,7 +369,8 @@ def _reconstruct(subtype: Any, shape: Any, typecode: Any) -> np.ndarray:
 
 
 def _frombuffer(buffer: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
-    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
+    _check_dtype(dtype, buffer)
+    return np.frombuffer(buffer, dtype=dtype).reshape(_extents(shape), order=order)
 
 
 def _dtype(code: Any, align: Any = False, copy: Any = False) -> np.dtype:
@@ -351,9 +399,11 @@ def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) 
 
     if not isinstance(storage, torch.storage.TypedStorage):
         raise pickle.UnpicklingError("a tensor is rebuilt in an unusual way")
-    _extents((offset,))
+    (start,) = _extents((offset,))
     last = sum((n - 1) * step for n, step in zip(_extents(size), _extents(stride), strict=True))
-    if 0 not in size and (offset + last + 1) * storage.dtype.itemsize > storage._untyped_storage.nbytes():
+    # Elements that share memory, as in a tensor of stride 0, would make much of little wherever they are copied.
+    needed = 0 if 0 in size else max(math.prod(size), start + last + 1)
+    if needed * storage.dtype.itemsize > storage._untyped_storage.nbytes():
         raise pickle.UnpicklingError(f"a tensor of size {size} is larger than its storage")
     return torch._utils._rebuild_tensor(storage, offset, size, stride)
 

@@ -22,7 +22,7 @@ def main() -> None:
     params = read_params(args.params)
     entry = params.model(args.model)
     source = sentences_file(params.corpus)
-    sentences = artifacts.load(source, made_by="stages/01_fetch_sentences.py")
+    sentences = artifacts.load_mapping(source, *SPLITS, "card", made_by="stages/01_fetch_sentences.py")
     tokens.check_sentences(sentences, params, source)
     trusted = entry.trust_remote_code
     config, family = load_config(entry.path, entry.revision, trust_remote_code=trusted)

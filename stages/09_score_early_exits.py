@@ -19,7 +19,7 @@ def main() -> None:
     params = read_params(args.params)
     params.model(args.model)
     folders = Folders(args.model, params.corpus)
-    fixed = artifacts.load(folders.fixed_exits, made_by="stages/08_score_exits.py")
+    fixed = artifacts.load_mapping(folders.fixed_exits, "records", "cost", "card", made_by="stages/08_score_exits.py")
     cost = Cost(**fixed["cost"])
     grids = {
         "mat": sorted(params.early_exit.lambdas),

@@ -20,9 +20,9 @@ def main() -> None:
     params = read_params(args.params)
     params.model(args.model)
     folders = Folders(args.model, params.corpus)
-    r2 = artifacts.load(folders.r2, made_by="stages/07_score_r2.py")
-    fixed = artifacts.load(folders.fixed_exits, made_by="stages/08_score_exits.py")
-    early = artifacts.load(folders.early_exits, made_by="stages/09_score_early_exits.py")
+    r2 = artifacts.load_mapping(folders.r2, "score_mat", "score_id", "card", made_by="stages/07_score_r2.py")
+    fixed = artifacts.load_mapping(folders.fixed_exits, "records", "cost", "card", made_by="stages/08_score_exits.py")
+    early = artifacts.load_mapping(folders.early_exits, "records", "card", made_by="stages/09_score_early_exits.py")
     cards.check_same_run(r2["card"], fixed["card"], early["card"])
     cost = Cost(**fixed["cost"])
 

@@ -31,12 +31,18 @@ LEAVES = (
     | ARRAYS
     | ARRAYS.map(torch.from_numpy)
 )
+SMALL_NUMBERS = st.integers(-(2**19), 2**19)
+KEYS = (
+    st.text(max_size=4)
+    | st.integers(-(2**59), 2**59)
+    | st.booleans()
+    | st.tuples(st.text(max_size=4), SMALL_NUMBERS)
+    | st.tuples(SMALL_NUMBERS, SMALL_NUMBERS, SMALL_NUMBERS)
+)
 VALUES = st.recursive(
     LEAVES,
     lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.lists(inner, max_size=3).map(tuple)
-        | st.dictionaries(st.text(max_size=4) | st.integers(), inner, max_size=3)
+        st.lists(inner, max_size=3) | st.lists(inner, max_size=3).map(tuple) | st.dictionaries(KEYS, inner, max_size=3)
     ),
     max_leaves=8,
 )
@@ -351,3 +357,23 @@ def test_damaged_json_is_refused(tmp_path, content):
     (tmp_path / "card.json").write_bytes(content)
     with pytest.raises(InputError, match=r"card\.json is not valid JSON"):
         artifacts.load_json(tmp_path / "card.json")
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
+    folder = tmp_path / "results"
+    with artifacts.atomic_folder(folder) as coming:
+        (coming / "a").write_text("first")
+    with contextlib.suppress(KeyboardInterrupt), artifacts.atomic_folder(folder) as coming:
+        (coming / "a").write_text("half")
+        raise KeyboardInterrupt
+    assert (folder / "a").read_text() == "first"
+    with artifacts.atomic_folder(folder) as coming:
+        (coming / "b").write_text("second")
+    assert [path.name for path in tmp_path.rglob("*")] == ["results", "b"]
+
+
+@pytest.mark.parametrize("value", [{}, [1], None, {"card": 1}])
+def test_a_file_of_another_layout_is_named_with_what_it_lacks(tmp_path, value):
+    artifacts.save(tmp_path / "x", value)
+    with pytest.raises(InputError, match=r"x lacks .*records; run stages/08 again"):
+        artifacts.load_mapping(tmp_path / "x", "card", "records", made_by="stages/08")

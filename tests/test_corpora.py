@@ -513,3 +513,29 @@ def test_articles_of_a_file_are_drawn_from_all_of_it_not_from_its_head():
     numbers = [int(sentence.rstrip(".").split()[-1]) for sentence in drawn.train + drawn.validation]
     assert drawn.articles == 1000
     assert 400 < sum(numbers) / len(numbers) < 600
+
+
+def test_a_parquet_file_with_a_wrong_byte_is_read_or_refused_in_one_line(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    path = tmp_path / "text.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["one sentence", "another one"] * 20}), path)
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(0, len(whole), 2):
+        changed = bytearray(whole)
+        changed[place] ^= 1 << place // 2 % 8
+        path.write_bytes(changed)
+        try:
+            list(corpora.read_articles(FileCorpus(source="file", path=str(path), unit="articles"), 0))
+        except InputError as error:
+            assert "text.parquet" in str(error)  # noqa: PT017 - most are read
+            refused += 1
+    assert refused > 50
+
+
+def test_a_row_nested_too_deep_is_refused_in_one_line(tmp_path):
+    (tmp_path / "text.jsonl").write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"text\.jsonl, line 1: not a JSON object"):
+        list(corpora.read_articles(FileCorpus(source="file", path=str(tmp_path / "text.jsonl"), unit="articles"), 0))

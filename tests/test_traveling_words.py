@@ -341,9 +341,12 @@ def test_noun_norms_and_layer_sums_are_those_of_the_formula(shipped):
     torch.testing.assert_close(found["norms"], updates.norm(dim=-1), rtol=0, atol=5e-5)
     torch.testing.assert_close(found["sum_norms"], updates.sum(1).norm(dim=-1), rtol=0, atol=5e-5)
     assert (found["norms"] % 1 > 0).all()  # real numbers, not cut to whole ones
-    state = e + updates.sum(1) + block.attn.c_proj.bias.double()
-    logits = shipped.model.decode(state.float())
-    assert (found["sum_ids"][:, 0] == logits.argmax(-1)).double().mean() > 0.99
+    bias = block.attn.c_proj.bias.double()
+    assert torch.equal(found["sum_ids"][:, 0], shipped.model.decode((e + updates.sum(1) + bias).float()).argmax(-1))
+    for head in range(4):
+        told = shipped.model.decode((e + updates[:, head] + bias).float()).argmax(-1)
+        assert torch.equal(found["value_ids"][:, head, 0], told)
+    assert bias.abs().max() > 0.1
 
 
 def test_with_identity_for_norm_and_w_qk_the_nearest_key_is_that_of_brute_force():
@@ -417,21 +420,31 @@ def test_the_last_state_through_the_final_norm_gives_the_models_own_logits(shipp
     torch.testing.assert_close(
         shipped.final_norm(phrase.states[-1]) @ shipped.readout.double().T, logits, rtol=0, atol=1e-4
     )
-    rows = approach(phrase, shipped.readout, shipped.final_norm, 5)["rows"]
+    measured = approach(phrase, shipped.readout, shipped.final_norm, 5)
+    rows = measured["rows"]
     own = logits[len(ids) - 2]
     assert rows[-1]["dot"] == pytest.approx(float(own[ids[-1]]), abs=1e-4)
     assert rows[-1]["rank"] == 1 + int((own > own[ids[-1]]).sum())
     assert rows[-1]["nearest_ids"][0] == int(own.argmax())
     assert len(rows) == shipped.model.layers + 1
+    words = shipped.readout.double()
+    gaps = [(words - words[token]).norm(dim=-1).sort().values[1] for token in set(ids.tolist())]
+    assert measured["word_spacing"] == pytest.approx(float(torch.stack(gaps).mean()))
+    state = shipped.final_norm(phrase.states[3, -2])
+    assert rows[3]["smallest_distance"] == pytest.approx(float((words - state).norm(dim=-1).min()))
 
 
 @pytest.mark.parametrize(
-    ("ids", "follow", "problem"),
-    [([5], -1, "has 1 tokens"), ([5, 6, 7], 3, "must be -3 to 2"), ([5] * 33, -2, "reads at most 32")],
+    ("text", "follow", "problem"),
+    [
+        ("a", -1, "phrase has 1 tokens; a path"),
+        ("the file", 2, "follow is 2; the phrase has 2 tokens, so it must be -2 to 1"),
+        ("the file " * 100, -2, "has 200 tokens but tiny-gpt2 reads at most 128"),
+    ],
 )
-def test_a_phrase_that_cannot_be_followed_is_refused(ids, follow, problem):
+def test_a_phrase_that_cannot_be_followed_is_refused(shipped, text, follow, problem):
     with pytest.raises(InputError, match=problem):
-        read_phrase(architecture("gpt2"), torch.tensor(ids), follow)
+        read_phrase(shipped.model, shipped.phrase(text.strip()), follow)
 
 
 def test_principal_components_need_no_package_and_say_their_name(monkeypatch):
@@ -733,3 +746,25 @@ def test_every_stage_of_dvc_yaml_lists_what_its_script_uses():
         used = (direct | own) - LIGHT - {"studies/traveling_words/traveling_words/settings.py"}
         assert used - set(stage["deps"]) == set(), script
         assert all((STUDY.parents[1] / dep).exists() for dep in stage["deps"] if "${" not in dep and "data" not in dep)
+
+
+METHODS = {"chosen_blocks": "blocks", "chosen_heads": "heads", "registered": "model"}
+
+
+def test_every_stage_of_dvc_yaml_lists_the_settings_its_script_reads_and_no_other():
+    raw = yaml.safe_load((STUDY / "params.yaml").read_text())
+    for stage in yaml.safe_load((STUDY / "dvc.yaml").read_text())["stages"].values():
+        source = (STUDY.parents[1] / stage["cmd"].split()[1]).read_text()
+        read = {METHODS.get(name, name) for name in re.findall(r"(?<!import )\bsettings\.(\w+(?:\.\w+)?)", source)}
+        listed = {key for files in stage["params"] for key in files.get("studies/traveling_words/params.yaml", [])}
+        assert {key.partition(".")[0] for key in listed} <= set(raw)
+        assert read - {"model"} <= listed, stage["cmd"]
+        assert listed - read <= {"model"}, stage["cmd"]
+        assert {"params.yaml": ["registry.${model}"]} in stage["params"]
+
+
+def test_the_readmes_example_runs(repository, monkeypatch, capsys):
+    example = re.search(r"```python\n(.*?)```", (STUDY / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    monkeypatch.chdir(repository)
+    exec(compile(example, "README", "exec"), {})
+    assert "Block 5, head 1" in capsys.readouterr().out

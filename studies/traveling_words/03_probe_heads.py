@@ -26,7 +26,7 @@ def main() -> None:
     model = chosen.model
     blocks = settings.chosen_blocks(model.layers)
     readings = {block: attention.read_attention(model, block) for block in blocks}
-    error = attention.check_reading(model, chosen.vocabulary.sentence(settings.trajectory.phrase), readings)
+    error = attention.check_reading(model, chosen.phrase(settings.trajectory.phrase), readings)
     asked = {"pairs": settings.singular.pairs, "k": settings.k, "distance": settings.distance}
     recipe = chosen.recipe(**asked, blocks=blocks, heads=settings.heads)
     with Partial("traveling_words/03_probe_heads", settings.model, recipe) as partial:

@@ -20,7 +20,7 @@ def main() -> None:
 
     chosen = subject.load_subject(settings, args.device)
     wanted = settings.trajectory
-    phrase = trajectory.read_phrase(chosen.model, chosen.vocabulary.sentence(wanted.phrase), wanted.follow)
+    phrase = trajectory.read_phrase(chosen.model, chosen.phrase(wanted.phrase), wanted.follow)
     approach = trajectory.approach(phrase, chosen.readout, chosen.final_norm, settings.k)
     project = projection.fit_projection(
         wanted.projection,
@@ -33,7 +33,7 @@ def main() -> None:
     path = study.Folders(settings.model).trajectory
     value = {"ids": phrase.ids, "follow": phrase.follow, "projection": project.name, "words": words, "states": states}
     artifacts.save(path, {**value, "approach": approach, "card": chosen.card})
-    answer = trajectory.does_it_approach(approach["rows"])
+    answer = trajectory.does_it_approach(approach)
     print(
         f"{settings.model}: the word that follows {chosen.vocabulary.text(int(phrase.ids[phrase.follow]))!r} goes from "
         f"rank {answer['rank_first']:,} to {answer['rank_last']:,}; path by {project.name}, in {path}"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 WORD, STATE, PATH = "#1f5fbf", "#7b3fa0", "#c8102e"  # blue, purple, red, as in the paper
 MATRIX_COLORS = {"qk": "#1f5fbf", "vo": "#d07000"}
+MATRIX_WIDTHS = {"qk": 2.2, "vo": 1.2}  # so that one shows below the other
 MATRIX_NAMES = {"qk": "$W_{QK}$", "vo": "$W_{VO}$"}
 SETTINGS = {
     "original": r"$\|e\|$",
@@ -77,7 +78,9 @@ def update_norms(records: Table, about: str) -> Figure:
     """How far each head, and the whole layer, moves a noun: one dot a noun, a bar at the mean."""
     blocks = list(dict.fromkeys(record["block"] for record in records))
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(blocks), figsize=(3.6 * len(blocks), 3.4), squeeze=False)
+        bars = len({record["head"] for record in records})
+        width = max(3.6, 0.36 * (bars + 1))
+        figure, axes = plt.subplots(1, len(blocks), figsize=(width * len(blocks), 3.4), squeeze=False)
         for axis, block in zip(axes[0], blocks, strict=True):
             names = list(dict.fromkeys(record["head"] for record in records if record["block"] == block))
             for place, name in enumerate(names):
@@ -85,7 +88,7 @@ def update_norms(records: Table, about: str) -> Figure:
                 color = PATH if name == "layer sum" else WORD
                 spread = np.linspace(-0.22, 0.22, len(norms)) if len(norms) > 1 else [0]
                 axis.scatter(place + np.asarray(spread), norms, s=7, color=color, alpha=0.55, linewidth=0)
-                axis.hlines(float(np.mean(norms)), place - 0.34, place + 0.34, color=color, linewidth=1.6)
+                axis.hlines(float(np.mean(norms)), place - 0.34, place + 0.34, color="0.15", linewidth=1.4)
             axis.set_xticks(range(len(names)), ["sum" if name == "layer sum" else name for name in names])
             axis.set(title=f"block {block}", xlabel="head", ylim=(0, None))
             axis.grid(visible=False, axis="x")
@@ -110,12 +113,12 @@ def coverage(records: Table, block: int, about: str) -> Figure:
             for matrix, color in MATRIX_COLORS.items():
                 curve = [r for r in chosen if (r["head"], r["matrix"]) == (head, matrix)]
                 x, y = ([r[key] for r in curve] for key in ("share_of_values", "coverage"))
-                axis.plot(x, y, color=color, label=MATRIX_NAMES[matrix], linewidth=1.4)
+                axis.plot(x, y, color=color, label=MATRIX_NAMES[matrix], linewidth=MATRIX_WIDTHS[matrix])
                 beyond = next(r["share_of_values"] for r in curve if r["coverage"] > 0.99)
                 axis.axvline(beyond, color=color, linestyle="--", linewidth=0.9)
             axis.axhline(0.99, color="0.5", linestyle="--", linewidth=0.7)
             axis.set_title(f"head {head}", fontsize=9, pad=3)
-            axis.set(xlim=(0, 1.02), ylim=(0, 1.04))
+            axis.set(xlim=(0, 1.02), ylim=(0, 1.04), xticks=(0, 0.5, 1))
             axis.xaxis.set_major_formatter(PercentFormatter(1))
             axis.yaxis.set_major_formatter(PercentFormatter(1))
         axes.flat[0].legend(loc="lower center", fontsize=8, frameon=True, facecolor="white", edgecolor="none")

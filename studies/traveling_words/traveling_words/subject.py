@@ -44,6 +44,18 @@ class Subject:
     def tied(self) -> bool:
         return self.embeddings.data_ptr() == self.readout.data_ptr()
 
+    def phrase(self, text: str) -> Tensor:
+        """Ids (n,) of a phrase as the model reads it; `InputError` for fewer than two or more than it can read."""
+        ids = self.vocabulary.sentence(text)
+        limit = self.model.max_tokens
+        if len(ids) < 2:
+            raise InputError(f"trajectory.phrase has {len(ids)} tokens; a path to the next word needs at least two")
+        if limit is not None and len(ids) > limit:
+            raise InputError(
+                f"trajectory.phrase has {len(ids)} tokens but {self.model.name} reads at most {limit}; shorten it"
+            )
+        return ids
+
     @property
     def card(self) -> dict[str, Any]:
         """What the study's files record of the model."""

@@ -276,5 +276,5 @@ def metrics(
             }
             for matrix in MATRICES
         },
-        "trajectory": {"projection": path["projection"], **does_it_approach(path["approach"]["rows"])},
+        "trajectory": {"projection": path["projection"], **does_it_approach(path["approach"])},
     }

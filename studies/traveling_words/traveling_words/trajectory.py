@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -27,14 +28,8 @@ class Phrase:
 
 
 def read_phrase(model: LanguageModel, ids: Tensor, follow: int) -> Phrase:
-    """The states of a phrase in every layer; `InputError` for a phrase or a position that cannot be followed."""
+    """The states of a phrase in every layer; `InputError` for a position it does not have."""
     n = len(ids)
-    if n < 2:
-        raise InputError(f"trajectory.phrase has {n} tokens; a path to the next word needs at least two")
-    if model.max_tokens is not None and n > model.max_tokens:
-        raise InputError(
-            f"trajectory.phrase has {n} tokens but {model.name} reads at most {model.max_tokens}; shorten it"
-        )
     if not -n <= follow < n:
         raise InputError(f"trajectory.follow is {follow}; the phrase has {n} tokens, so it must be {-n} to {n - 1}")
     seen = _States()
@@ -71,7 +66,9 @@ def approach(phrase: Phrase, readout: Tensor, final_norm: Norm, k: int) -> dict[
     readout: (V, d). The state of every layer is read through the final norm, which only the last layer's own output
     meets in the model. For each layer 0..L: `dot`, the token's logit; `cosine` and `distance` (Euclidean) to its word
     vector; `rank` among all tokens by logit and `cosine_rank` by cosine, 1 the nearest; `mean_cosine` and
-    `mean_distance` to all word vectors, since a state that moves anywhere gets closer to some; `nearest_ids` (k,).
+    `mean_distance` to all word vectors, since a state that moves anywhere gets closer to some; `smallest_distance` to
+    any of them; `nearest_ids` (k,). `word_spacing`: the mean distance of the phrase's words from their nearest other
+    word, against which the smallest distance tells whether a state is among the words at all.
     """
     words = Rows(readout)
     target = int(phrase.ids[-1])
@@ -92,17 +89,31 @@ def approach(phrase: Phrase, readout: Tensor, final_norm: Norm, k: int) -> dict[
                 "cosine_rank": rank(state, words, target, cosine=True),
                 "mean_cosine": float(torch.cat(cosines).mean()),
                 "mean_distance": float(torch.cat(distances).mean()),
+                "smallest_distance": float(torch.cat(distances).min()),
                 "nearest_ids": nearest(state[None], words, k).ids[0].tolist(),
             }
         )
-    return {"target": target, "rows": rows}
+    return {"target": target, "word_spacing": _word_spacing(phrase.ids, words, phrase.states), "rows": rows}
 
 
-def does_it_approach(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _word_spacing(ids: Tensor, words: Rows, like: Tensor) -> float:
+    """The mean, over the different tokens of a phrase, of the distance to the nearest other row, (V, d)."""
+    tokens = ids.unique().to(like.device)
+    own = words[tokens].to(like)
+    smallest = torch.full((len(tokens),), torch.inf).to(like)
+    for first, chunk in words.chunks(4096, like=like):
+        distances = torch.cdist(own, chunk)
+        numbers = torch.arange(first, first + len(chunk), device=like.device)
+        smallest = torch.minimum(smallest, distances.masked_fill(numbers == tokens[:, None], torch.inf).amin(1))
+    return float(smallest.mean())
+
+
+def does_it_approach(approach: Mapping[str, Any]) -> dict[str, Any]:
     """The answer in numbers: from the first layer to the last, does the state come closer to the word that follows?
 
     Judged by cosine and by distance, each absolutely and against the mean over all word vectors, and by rank.
     """
+    rows = approach["rows"]
     first, last = rows[0], rows[-1]
     return {
         "rank_first": first["rank"],
@@ -114,4 +125,6 @@ def does_it_approach(rows: list[dict[str, Any]]) -> dict[str, Any]:
         - (first["distance"] - first["mean_distance"]),
         "steps_closer_by_cosine": sum(b["cosine"] > a["cosine"] for a, b in pairwise(rows)),
         "steps": len(rows) - 1,
+        "nearest_word_last": last["smallest_distance"],
+        "word_spacing": approach["word_spacing"],
     }
