@@ -93,7 +93,7 @@ def embeddings(
 
 
 def clearest_view(points: np.ndarray, kinds: Sequence[str]) -> int:
-    """The azimuth, in degrees, from which points (V, 3) lie least on top of each other, those of two kinds above all."""
+    """The azimuth, in degrees, from which points (V, 3) lie least on top of each other, above all those of two kinds."""
     spans = np.ptp(points, axis=0)
     x, y, z = (points / np.where(spans > 0, spans, 1) * (4, 4, 3)).T  # as matplotlib's box stretches them
     rise = np.radians(ELEVATION)
