@@ -93,12 +93,13 @@ def embeddings(
 
 
 def clearest_view(points: np.ndarray, kinds: Sequence[str]) -> int:
-    """The azimuth, in degrees, from which points (V, 3) lie least on top of each other, above all those of two kinds."""
+    """The azimuth, in degrees, from which points (V, 3), above all those of two kinds, hide each other least."""
     spans = np.ptp(points, axis=0)
     x, y, z = (points / np.where(spans > 0, spans, 1) * (4, 4, 3)).T  # as matplotlib's box stretches them
     rise = np.radians(ELEVATION)
     first, second = np.triu_indices(len(points), 1)
-    weights = np.array([5 if kinds[i] != kinds[j] else 1 for i, j in zip(first, second, strict=True)])
+    names = np.array(kinds)
+    weights = np.where(names[first] != names[second], 5, 1)
 
     def crowding(azimuth: int) -> float:
         turn = np.radians(azimuth)
