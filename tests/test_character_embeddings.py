@@ -566,7 +566,7 @@ def results(folder):
     }
 
 
-def test_two_runs_give_the_same_bytes_one_of_them_killed_and_resumed(tmp_path):
+def test_two_runs_give_the_same_bytes_one_of_them_killed_and_resumed(tmp_path, monkeypatch, capsys):
     """One test for all that needs the stages to have run, since they take seconds to start."""
     pytest.importorskip("matplotlib")
     pytest.importorskip("sklearn")
@@ -584,6 +584,10 @@ def test_two_runs_give_the_same_bytes_one_of_them_killed_and_resumed(tmp_path):
     assert one.keys() == other.keys()
     assert [name for name in one if one[name] != other[name]] == []
     check_report(first / study.STUDY, {name.partition("character_embeddings/")[2] for name in one})
+    monkeypatch.chdir(first)
+    [code] = re.findall(r"```python\n(.*?)```", (STUDY / "README.md").read_text(), re.DOTALL)
+    exec(compile(code, "README.md", "exec"), {})
+    assert "tensor([[" in capsys.readouterr().out
 
 
 def check_report(folder, found):
