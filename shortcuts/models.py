@@ -386,6 +386,23 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+@contextmanager
+def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
+    """The precision of matrix products of float32 inside: `float32`, `tf32` (CUDA only) or `bf16`.
+
+    Norms, softmax and the sums of the residual stream stay float32, and so does what is float64.
+    """
+    if precision == "tf32" and device.type != "cuda":
+        raise InputError(f"extract.precision is tf32, which only CUDA has, but the device is {device.type}; use bf16")
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    try:
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def weights_sha256(network: nn.Module) -> str:
     """SHA-256 over the names and float32 bytes of all parameters, in order of name."""
     digest = hashlib.sha256()

@@ -8,7 +8,7 @@ import tiny
 import torch
 
 from shortcuts import LayerMaps, SubmoduleMaps
-from shortcuts.exits import join_chunks, layer_guesses, part_guesses, read_out, score_exits
+from shortcuts.exits import Judge, join_chunks, layer_guesses, part_guesses, read_out, score_exits
 from shortcuts.families import PARTS
 from shortcuts.fitting import layer_moments, layer_targets, submodule_moments
 from shortcuts.hidden import extract
@@ -49,7 +49,7 @@ def exited(request, tmp_path_factory):
 def test_a_model_of_linear_blocks_is_left_anywhere_without_loss(family, tmp_path):
     model = tiny.linear_model(family)
     tokens, states, layer_maps, submodule_maps = study(model, tmp_path)
-    assert min(r2_pairs(states, layer_maps.jump, layer_maps).values()) == pytest.approx(1, abs=1e-6)
+    assert min(r2_pairs([states], {"mat": layer_maps.jump}, layer_maps)["mat"].values()) == pytest.approx(1, abs=1e-6)
     guesses = layer_guesses(states, layer_maps) | part_guesses(model, tokens, submodule_maps, 300)
     scores = score_exits(model, states, guesses)
     whole = scores["mat", model.layers]
@@ -88,7 +88,7 @@ def test_id_reads_the_state_itself_out(exited):
     model, tokens, states, _, scores, _ = exited
     with torch.inference_mode():
         logits = model.decode(states[1])
-        full = model.decode(states[-1]).log_softmax(-1)
+        full = Judge.of(model.decode(states[-1]))
     expected = read_out(logits, full)
     assert torch.equal(scores["id", 1].top_ids, expected.top_ids)
     torch.testing.assert_close(scores["id", 1].kl, expected.kl, atol=1e-5, rtol=1e-4)
@@ -173,5 +173,5 @@ def test_surprisal_stays_finite_where_a_probability_underflows():
     full[0, 0] = 500.0
     exit_logits = torch.zeros(1, 12)
     exit_logits[0, 3] = 10.0
-    readout = read_out(exit_logits, full.log_softmax(-1))
+    readout = read_out(exit_logits, Judge.of(full))
     assert readout.surprisal[0] == pytest.approx(500, abs=1e-3)
