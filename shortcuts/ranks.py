@@ -64,6 +64,14 @@ def join(device: str) -> Ranks:
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return ALONE
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        _meet(device)
+    return Ranks(dist.get_rank(), size)
+
+
+def _meet(device: str) -> None:
     import torch
     import torch.distributed as dist
 
@@ -81,4 +89,3 @@ def join(device: str) -> Ranks:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"the ranks cannot meet ({reason}); see docs/PERFORMANCE.md") from error
     atexit.register(dist.destroy_process_group)
-    return Ranks(dist.get_rank(), size)
