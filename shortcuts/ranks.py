@@ -47,8 +47,8 @@ class Ranks:
             dist.barrier()
         except RuntimeError as error:
             raise InputError(
-                f"rank {self.rank} of {self.size} lost the others: a rank has died, and its own message says why; "
-                "finished work is kept, so run the same command again"
+                "the other ranks are gone: one has died, and its own message says why; finished work is kept, so run "
+                "the same command again"
             ) from error
 
 

@@ -17,7 +17,7 @@ def r2(target: Tensor, guess: Tensor) -> float:
     """
     spread = Spread()
     spread.update(target)
-    return _explained(_squares(target, guess), spread.total)
+    return _explained(_squares(target.double(), guess), spread.total)
 
 
 def r2_pairs(
@@ -31,11 +31,12 @@ def r2_pairs(
     targets = {j: Spread() for _, j in pairs}
     residuals: dict[str, dict[tuple[int, int], Any]] = {name: dict.fromkeys(pairs, 0.0) for name in jumps}
     for states in parts:
+        exact = {j: states[j].double() for j in targets}
         for j, spread in targets.items():
-            spread.update(states[j])
+            spread.update(exact[j])
         for name, jump in jumps.items():
             for i, j in pairs:
-                residuals[name][i, j] += _squares(states[j], jump(states[i], i, j))
+                residuals[name][i, j] += _squares(exact[j], jump(states[i], i, j))
     return {
         name: {pair: _explained(residual, targets[pair[1]].total) for pair, residual in own.items()}
         for name, own in residuals.items()
@@ -65,7 +66,7 @@ class Spread:
 
 
 def _squares(target: Tensor, guess: Tensor) -> Tensor:
-    return (target.double() - guess.double()).square().sum(0)
+    return (target - guess.double()).square_().sum(0)
 
 
 def _explained(residual: Tensor, total: Tensor) -> float:
