@@ -54,9 +54,13 @@ class Moments:
         values, vectors = torch.linalg.eigh(self.gram / scale / scale[:, None])
         kept = values > len(values) * torch.finfo(torch.float64).eps * values[-1].clamp(min=0)
         values, vectors = values[kept], vectors[:, kept]
-        coefficients = vectors.T @ (self.cross / scale[:, None]) / values[:, None]
-        weights = (vectors @ coefficients) / scale[:, None]
-        return Solution(weights.mT.contiguous(), int(kept.sum()))
+        matrices = torch.empty_like(self.cross.mT, memory_format=torch.contiguous_format)
+        for matrix, cross in zip(
+            matrices, self.cross, strict=True
+        ):  # one by one, for all at once would need thrice as much
+            coefficients = vectors.T @ (cross / scale[:, None]) / values[:, None]
+            matrix.copy_(((vectors @ coefficients) / scale[:, None]).T)
+        return Solution(matrices, int(kept.sum()))
 
 
 def fit(source: Tensor, target: Tensor) -> Solution:
