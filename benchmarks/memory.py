@@ -29,10 +29,8 @@ def main() -> None:
     args = parser.parse_args()
     print(f"at the start: {peak_gib():.2f} GiB", flush=True)
     start = time.perf_counter()
-    if args.study == "million":
-        fitted = million(args.tokens or 1_000_000)
-    else:
-        fitted = largest_pass(args.tokens or 2000)
+    study, size = {"million": (million, 1_000_000), "xl": (largest_pass, 2000)}[args.study]
+    fitted = study(args.tokens or size)
     print(f"{fitted} maps in {time.perf_counter() - start:.0f} s, peak memory {peak_gib():.2f} GiB")
 
 

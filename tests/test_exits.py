@@ -6,9 +6,11 @@ from unittest import mock
 import pytest
 import tiny
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shortcuts import LayerMaps, SubmoduleMaps
-from shortcuts.exits import Judge, join_chunks, layer_guesses, part_guesses, read_out, score_exits
+from shortcuts.exits import Judge, join_chunks, layer_guesses, part_guesses, read_out, score_exits, top
 from shortcuts.families import PARTS
 from shortcuts.fitting import layer_moments, layer_targets, submodule_moments
 from shortcuts.hidden import extract
@@ -175,3 +177,13 @@ def test_surprisal_stays_finite_where_a_probability_underflows():
     exit_logits[0, 3] = 10.0
     readout = read_out(exit_logits, Judge.of(full))
     assert readout.surprisal[0] == pytest.approx(500, abs=1e-3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.integers(1, 5), width=st.integers(10, 6000), k=st.integers(1, 10), seed=st.integers(0, 10**6))
+def test_top_equals_topk_for_any_width(rows, width, k, seed):
+    values = torch.randperm(rows * width, generator=torch.Generator().manual_seed(seed)).reshape(rows, width).float()
+    found, places = top(values, k)
+    expected = values.topk(k, dim=1)
+    assert torch.equal(found, expected.values)
+    assert torch.equal(places, expected.indices)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import entropy
 from sklearn.metrics import r2_score
 
-from shortcuts.scores import bootstrap_interval, in_top, kl_divergence, r2, r2_pairs
+from shortcuts.scores import Spread, bootstrap_interval, in_top, kl_divergence, r2, r2_pairs
 
 
 @settings(max_examples=50, deadline=None)
@@ -69,3 +69,14 @@ def test_the_bootstrap_interval_is_that_of_normal_theory_for_many_samples():
     assert torch.equal(low, again[0])
     other = bootstrap_interval(values, 4000, 0.95, seed=2)
     assert not torch.equal(low, other[0])
+
+
+@settings(max_examples=50, deadline=None)
+@given(sizes=st.lists(st.integers(1, 30), min_size=1, max_size=6), seed=st.integers(0, 10**6), far=st.floats(0, 1e6))
+def test_the_spread_of_parts_is_that_of_the_whole(sizes, seed, far):
+    rows = far + np.random.default_rng(seed).normal(size=(sum(sizes), 3))
+    spread = Spread()
+    for part in torch.from_numpy(rows).split(sizes):
+        spread.update(part)
+    np.testing.assert_allclose(spread.total, rows.var(axis=0) * len(rows), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(spread.mean, rows.mean(axis=0), rtol=1e-12)
