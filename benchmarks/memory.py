@@ -41,11 +41,14 @@ def million(tokens: int, layers: int = 12, width: int = 256, length: int = 64, s
     sentences = tokens // length
     data = Tokens(list(torch.randint(4096, (sentences, length))), torch.zeros(sentences, dtype=torch.int64))
 
-    def shards() -> Iterator[hidden.Shard]:
-        for _, first, last in hidden.shard_ranges(sentences, sentences_per_shard):
-            yield hidden.extract(model, data, first, last, 1024, "all")
+    class Extraction:
+        """Recorded anew in each of the two passes of the fit, since nothing is stored."""
 
-    moments = fitting.layer_moments(range(layers), shards(), layers, "all", CPU)
+        def __iter__(self) -> Iterator[hidden.Shard]:
+            for _, first, last in hidden.shard_ranges(sentences, sentences_per_shard):
+                yield hidden.extract(model, data, first, last, 1024, "all")
+
+    moments = fitting.layer_moments(range(layers), Extraction(), layers, "all", CPU)
     return sum(len(moments.pop(source).solve().matrices) for source in range(layers))
 
 
@@ -55,10 +58,7 @@ def largest_pass(
     torch.manual_seed(0)
     needed = {source: 1 + layers - source for source in range(layers)}
     group = fitting.passes(needed, width, budget_gib)[0]
-    shards = (
-        hidden.Shard(torch.randn(layers + 1, rows_per_shard, width), torch.empty(0))
-        for _ in range(rows // rows_per_shard)
-    )
+    shards = [hidden.Shard(torch.randn(layers + 1, rows_per_shard, width), torch.empty(0))] * (rows // rows_per_shard)
     moments = fitting.layer_moments(group, shards, layers, "all", CPU)
     return sum(len(moments.pop(source).solve().matrices) for source in group)
 
