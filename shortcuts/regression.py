@@ -6,8 +6,8 @@ X'X and X'Y alone, so that memory does not grow with n and one factorisation of 
 Moments square the condition number, and some coordinates of real hidden states are thousands of times larger than
 the rest. Scaling every coordinate of the source to unit length, which the diagonal of X'X allows after the fact,
 undoes the second; float64 leaves room for the first. benchmarks/fit_accuracy.py measures it against a streaming QR
-on such states: the difference disappears when the matrices are stored as float32, and the moments need half the
-operations and merge by addition. Hence moments.
+on such states: the difference disappears when the matrices are stored as float32, and the moments merge by addition.
+Hence moments.
 
 Where many targets share a source, a second pass over the rows pays: once X'X is known, the source is whitened, QW with
 orthonormal columns, and its products with the targets lose no more in float32 than the stored matrices do.
