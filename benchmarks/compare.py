@@ -132,7 +132,9 @@ class Study:
         for number in ("03", "04", "05", "06", "07", "08", "09", "10"):
             self.startup[number] = self.run_apart(number)  # with imports, as a user starts them
         self.model = models.load_model(checkpoint, device="cpu")
-        self.network = AutoModelForCausalLM.from_pretrained(checkpoint).eval()  # as it comes, for the naive script
+        self.network = AutoModelForCausalLM.from_pretrained(
+            checkpoint, dtype=torch.float32
+        ).eval()  # as the library has it
         self.data = {split: tokens.load_tokens(self.folders.tokens(split))[0] for split in ("train", "validation")}
         self.states = {split: hidden.HiddenStates.open(self.folders.hidden(split)).stack() for split in self.data}
         self.layer_maps = LayerMaps.load(self.folders.layer_maps)

@@ -272,7 +272,7 @@ def test_a_command_is_one_portable_line(stage):
 
 def test_only_what_loads_a_model_or_a_tokenizer_imports_transformers():
     """Its import takes longer than torch's, and stages 05, 07, 09 and 10 read neither."""
-    names = ["cards", "cost", "exits", "fitting", "hidden", "maps", "models", "ranks", "regression", "resume", "scores", "sweep", "tables", "tokens"]
-    code = f"import sys\nfrom shortcuts import {', '.join(names)}\nprint('torch' in sys.modules, 'transformers' in sys.modules)"
+    used = "cards, cost, exits, fitting, hidden, maps, models, ranks, regression, resume, scores, sweep, tables, tokens"
+    code = f"import sys; from shortcuts import {used}; print('torch' in sys.modules, 'transformers' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
     assert run.stdout.split() == ["True", "False"], run.stderr[-500:]
