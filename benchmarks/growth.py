@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-BASE = {"n": 4000, "d": 128, "L": 6}
-POINTS = {"n": [2000, 4000, 8000, 16000], "d": [64, 128, 256, 512, 1024], "L": [3, 6, 12, 24]}
+BASE = {"n": 2000, "d": 128, "L": 6}
+POINTS = {"n": [1000, 2000, 4000, 8000], "d": [64, 128, 256, 512], "L": [3, 6, 12, 24]}
 # The blocks' products are n L d^2; the moments' n L^2 d^2, then L^2 d^3 to solve; one source's moments are L d^2.
 THEORY = {
     ("extract", "seconds"): {"n": 1, "d": 2, "L": 1},

@@ -58,8 +58,17 @@ def largest_pass(
     torch.manual_seed(0)
     needed = {source: 1 + layers - source for source in range(layers)}
     group = fitting.passes(needed, width, budget_gib)[0]
-    shards = [hidden.Shard(torch.randn(layers + 1, rows_per_shard, width), torch.empty(0))] * (rows // rows_per_shard)
-    moments = fitting.layer_moments(group, shards, layers, "all", CPU)
+
+    class States:
+        """Made anew, from the same seeds, in each of the two passes of the fit."""
+
+        def __iter__(self) -> Iterator[hidden.Shard]:
+            for seed in range(rows // rows_per_shard):
+                generator = torch.Generator().manual_seed(seed)
+                states = torch.randn(layers + 1, rows_per_shard, width, generator=generator)
+                yield hidden.Shard(states, torch.empty(0))
+
+    moments = fitting.layer_moments(group, States(), layers, "all", CPU)
     return sum(len(moments.pop(source).solve().matrices) for source in group)
 
 
