@@ -62,15 +62,16 @@ class Judge:
 
 def read_out(logits: Tensor, full: Judge) -> Readout:
     """Reduce logits (n, V) to what is kept of them; full: what the full model says about the same samples."""
-    log_probabilities = F.log_softmax(logits.float(), dim=-1)
+    with torch.autocast(logits.device.type, enabled=False):  # whatever the model's own precision is
+        log_probabilities = F.log_softmax(logits.float(), dim=-1)
+        kl = kl_divergence(full.probabilities, full.log_probabilities, log_probabilities)
     values, ids = top(log_probabilities, TOP)
     return Readout(
         ids.cpu(),
         values[:, :2].exp().cpu(),
         # log-softmax, so that the surprisal of a token the full model all but excludes stays finite
         -full.log_probabilities.gather(1, ids[:, :1])[:, 0].cpu(),
-        # a distance cannot be negative; rounding can make it so
-        kl_divergence(full.probabilities, full.log_probabilities, log_probabilities).clamp(min=0).cpu(),
+        kl.clamp(min=0).cpu(),  # a distance cannot be negative; rounding can make it so
     )
 
 

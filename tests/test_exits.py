@@ -15,6 +15,7 @@ from shortcuts.families import PARTS
 from shortcuts.fitting import layer_moments, layer_targets, submodule_moments
 from shortcuts.hidden import extract
 from shortcuts.maps import layer_files, submodule_files
+from shortcuts.models import arithmetic
 from shortcuts.resume import Partial
 from shortcuts.scores import in_top, r2_pairs
 
@@ -187,3 +188,15 @@ def test_top_equals_topk_for_any_width(rows, width, k, seed):
     expected = values.topk(k, dim=1)
     assert torch.equal(found, expected.values)
     assert torch.equal(places, expected.indices)
+
+
+def test_in_bf16_the_model_computes_less_exactly_and_the_scores_as_exactly_as_ever(exited):
+    model, _, states, guesses, scores, _ = exited
+    with arithmetic("bf16", model.device):
+        rough = score_exits(model, states, guesses)
+    for key, readout in rough.items():
+        for name, value in vars(readout).items():
+            assert value.dtype == getattr(scores[key], name).dtype  # no bfloat16 in a file
+    assert rough["id", model.layers].kl.max() == 0  # a judge of the same precision
+    kl = torch.stack([torch.stack([found[key].kl for key in scores]) for found in (scores, rough)])
+    assert 0 < (kl[0] - kl[1]).abs().max() < 0.2
