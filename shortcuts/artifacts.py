@@ -21,7 +21,7 @@ from typing import IO, Any
 import numpy as np
 
 from shortcuts.errors import InputError
-from shortcuts.unpickle import ARRAY_KINDS, unpickle
+from shortcuts.unpickle import ARRAY_KINDS, is_key, unpickle
 
 try:
     import fcntl
@@ -119,6 +119,8 @@ def _check_loadable(value: Any) -> None:
     elif type(value) in (dict, OrderedDict):
         for key, item in value.items():
             _check_loadable(key)
+            if not is_key(key):
+                raise TypeError(f"{key!r} cannot be a key; use text, a number or up to three of text and small numbers")
             _check_loadable(item)
     elif isinstance(value, (set, frozenset)):
         raise TypeError("a set has no order, hence no reproducible bytes; save a sorted list")
@@ -208,7 +210,7 @@ def load_json(path: str | os.PathLike[str], *, made_by: str | None = None) -> An
     except FileNotFoundError as error:
         mend = f"; run {made_by} first" if made_by else ""
         raise InputError(f"{path} does not exist{mend}") from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON ({error}); make it anew") from error
 
 

@@ -65,29 +65,60 @@ def maps_card(states_card: Mapping[str, Any], ranks: Mapping[str, Any]) -> dict[
     return {**{key: value for key, value in states_card.items() if key != "files"}, "ranks": dict(ranks)}
 
 
-def read_card(folder: str | Path, *, made_by: str | None = None) -> dict[str, Any]:
-    """The card of a folder of artifacts."""
-    return artifacts.load_json(Path(folder) / FILE, made_by=made_by)
+def write_card(folder: str | Path, card: Mapping[str, Any]) -> None:
+    """Write a card with its own checksum."""
+    artifacts.save_json(Path(folder) / FILE, {**card, _SEAL: artifacts.fingerprint(card)})
+
+
+def read_card(folder: str | Path, *, made_by: str) -> dict[str, Any]:
+    """The card of a folder of hidden states or maps.
+
+    made_by: the stage script that makes the folder. Raises `InputError` that names the card if it is not whole.
+    """
+    path = Path(folder) / FILE
+    card = artifacts.load_json(path, made_by=made_by)
+    sealed = isinstance(card, dict) and card.pop(_SEAL, None) == artifacts.fingerprint(card)
+    if not sealed or not all(isinstance(card.get(key), kind) for key, kind in _KINDS.items()):
+        raise InputError(f"{path} is damaged: it does not say what was written; run {made_by} again")
+    return card
+
+
+_SEAL = "card_sha256"  # of all other entries
+_KINDS = {"model": dict, "layers": int, "width": int, "corpus": dict, "split": str, "sentences": int,
+          "tokens_sha256": str, "convention": str, "files": dict}  # fmt: skip
 
 
 def check_model(card: Mapping[str, Any], model: LanguageModel, what: str | Path) -> None:
     """Raise `InputError`, naming both sides, if an artifact was made with another model or convention."""
     from shortcuts.models import CONVENTION
 
-    made_with, given = card["model"], dict(model.identity)
-    revisions = {made_with["revision"], given["revision"]} - {None}  # a folder on disk may have none
-    if made_with["weights_sha256"] != given["weights_sha256"] or len(revisions) > 1:
-        raise InputError(
-            f"{what} was made with {_describe(made_with)}, but the model in use is {_describe(given)}; "
-            "rerun stages 03 to 06 for this model"
-        )
+    _check_identities(card["model"], dict(model.identity), what, "the model in use is")
     if card["convention"] != CONVENTION:
         raise InputError(f"{what} follows the convention {card['convention']!r}, not {CONVENTION!r}; make it anew")
 
 
-def check_states(card: Mapping[str, Any], states_card: Mapping[str, Any], what: str | Path) -> None:
+def _check_identities(made_with: Mapping[str, Any], given: Mapping[str, Any], what: str | Path, whose: str) -> None:
+    revisions = {made_with["revision"], given["revision"]} - {None}  # a folder on disk may have none
+    if made_with["weights_sha256"] != given["weights_sha256"] or len(revisions) > 1:
+        raise InputError(
+            f"{what} was made with {_describe(made_with)}, but {whose} {_describe(given)}; "
+            "rerun stages 03 to 06 for this model"
+        )
+    ours, theirs = made_with["config"], given["config"]
+    for key in ours.keys() & theirs.keys():  # other versions of the library may know other keys
+        if ours[key] != theirs[key]:
+            raise InputError(
+                f"{what} was made with {_describe(made_with)} whose config has {key} {ours[key]}, but {whose} one with "
+                f"{theirs[key]}; rerun stages 03 to 06 for this model"
+            )
+
+
+def check_states(card: Mapping[str, Any] | None, states_card: Mapping[str, Any], what: str | Path) -> None:
     """Raise `InputError` if maps and hidden states come from different models, corpora, seeds or tokens."""
-    keys = ["model", "corpus", "seed", "convention", "tokenizer", "max_tokens", "precision"]
+    if card is None:
+        raise InputError(f"{what} has no {FILE}, so what it was fitted on is not known; rerun stages 05 and 06")
+    _check_identities(card["model"], states_card["model"], what, "the hidden states are those of")
+    keys = ["corpus", "seed", "convention", "tokenizer", "max_tokens", "precision"]
     if card["split"] == states_card["split"]:
         keys.append("tokens_sha256")
     for key in keys:

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from shortcuts.families import PARTS, stand_in_steps
-from shortcuts.hidden import SequenceRecorder, batches
+from shortcuts.hidden import SequenceRecorder, batches, check_finite
 from shortcuts.maps import LayerMaps, SubmoduleMaps
 from shortcuts.models import LanguageModel, arithmetic
 from shortcuts.scores import kl_divergence
@@ -119,15 +119,19 @@ def score_chunk(
     submodule_maps: SubmoduleMaps,
     tokens_per_batch: int,
     precision: str,
+    first: int,
 ) -> dict[tuple[str, int], Readout]:
     """The read-outs of every mapping there is, from the genuine states (L + 1, n, d) of n sentences.
 
     precision: of the model's own arithmetic, see `models.arithmetic`; maps are applied in float32.
+    first: the number of the first sentence, for the error if a guess overflows.
     """
     states = states.to(model.device)
     guesses = layer_guesses(states, layer_maps)
     with arithmetic(precision, model.device):
         guesses |= part_guesses(model, tokens, submodule_maps, tokens_per_batch)
+        for mapping, guess in guesses.items():
+            check_finite(guess, f"what {mapping} makes of layer", first + torch.arange(len(tokens)))
         return score_exits(model, states, guesses)
 
 

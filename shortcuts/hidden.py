@@ -140,8 +140,8 @@ def extract(
             for layer, states in enumerate(recorded):
                 kept[layer, batch.rows] = states.float()
     owners = torch.repeat_interleave(part.lengths) if positions == "all" else torch.arange(len(part))
-    for kept in (hidden, attention):
-        _check_finite(kept, first + owners)
+    check_finite(hidden, "layer", first + owners)
+    check_finite(attention, "the attention of block", first + owners)
     return Shard(hidden.cpu(), attention.cpu())
 
 
@@ -150,14 +150,17 @@ def count_vectors(tokens: Tokens, positions: Positions) -> int:
     return int(tokens.lengths.sum()) if positions == "all" else len(tokens)
 
 
-def _check_finite(values: Tensor, sentences: Tensor) -> None:
-    """values: (layers, m, d); sentences: (m,) the number of the sentence of each vector."""
+def check_finite(values: Tensor, what: str, sentences: Tensor) -> None:
+    """Raise `InputError` if one of values (places, m, d) is not finite.
+
+    what: of what the places are numbers; sentences: (m,) the number of the sentence of each vector, for the error.
+    """
     bad = (~torch.isfinite(values).all(dim=-1)).nonzero()
     if len(bad):
-        layer, row = bad[0].tolist()
+        place, row = bad[0].tolist()
         raise InputError(
-            f"layer {layer} of sentence {int(sentences[row])} has a value that is not finite; the checkpoint "
-            "overflows, so check its weights"
+            f"{what} {place} of sentence {int(sentences[row])} has a value that is not finite; the numbers overflow, so "
+            "check the checkpoint's weights and dtype"
         )
 
 

@@ -84,7 +84,7 @@ class _Maps(Mapping[Pair, Tensor]):
         """
         folder = Path(folder)
         has_card = (folder / cards.FILE).exists()
-        maps = cls(folder, cards.read_card(folder) if has_card else None)
+        maps = cls(folder, cards.read_card(folder, made_by=cls.made_by) if has_card else None)
         if not maps._files and (maps.card is None or maps.card["files"]):  # a card may say that there are none
             raise InputError(f"{folder} holds no matrices; run {cls.made_by} first")
         if model is not None:
@@ -121,6 +121,8 @@ class _Maps(Mapping[Pair, Tensor]):
         shape = self._shape or torch.Size((matrix.shape[-1:].numel(),) * 2)
         if matrix.shape != shape:
             raise InputError(f"{path} has shape {tuple(matrix.shape)}, expected {tuple(shape)}: one square matrix")
+        if not matrix.is_floating_point() or not matrix.numel():
+            raise InputError(f"{path} has {matrix.numel()} entries of {matrix.dtype}; a map has real numbers")
         if not torch.isfinite(matrix).all():
             raise InputError(f"{path} has entries that are not finite; fit it anew with {self.made_by}")
         self._shape = matrix.shape

@@ -10,6 +10,8 @@ before the final norm, which belongs to the prediction head.
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -314,6 +316,7 @@ def wrap(
         "weights_sha256": weights_sha256(network),
         "dtype": str(network.dtype).removeprefix("torch."),
         "device_map": device_map,
+        "config": computing_config(network.config),
     }
     return LanguageModel(name or str(path), network, family, identity, mask_token)
 
@@ -417,6 +420,19 @@ def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
+def computing_config(config: Any) -> dict[str, Any]:
+    """What a configuration says of the computation: the same weights compute something else with another epsilon."""
+    values = json.loads(config.to_json_string(use_diff=True))
+    return {key: value for key, value in values.items() if not _SAYS_NOTHING.search(key)}
+
+
+# Who made it with what, how it is trained, what is returned in which form and kept for later.
+_SAYS_NOTHING = re.compile(
+    r"^(_name_or_path|transformers_version|architectures|dtype|torch_dtype|auto_map|use_cache|initializer_.*|summary_.*"
+    r"|classifier_.*|output_.*|return_dict|problem_type|task_specific_params|id2label|label2id)$|dropout|_pdrop$"
+)
+
+
 def weights_sha256(network: nn.Module) -> str:
     """SHA-256 over the names and float32 bytes of all parameters, in order of name."""
     digest = hashlib.sha256()
@@ -429,7 +445,14 @@ def weights_sha256(network: nn.Module) -> str:
 def _from_pretrained(auto: Any, path: str | Path, revision: str | None, **options: Any) -> Any:
     try:
         return auto.from_pretrained(str(path), revision=revision, **options)
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+    except Exception as error:  # a damaged or hostile checkpoint may make the library fail in any way
+        if isinstance(error, InputError):
+            raise
+        if "trust_remote_code" in str(error):
+            raise InputError(
+                f"{path} comes with code of its own, which was not run; if you trust its authors, set "
+                "trust_remote_code: true in its entry of the registry"
+            ) from error
         kind = "a checkpoint folder" if Path(path).is_dir() else "a local folder or a hub id that can be reached"
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"cannot load {path} as {kind}: {reason}") from error

@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from shortcuts import artifacts
+from shortcuts import artifacts, cards
 from shortcuts.errors import InputError
 from shortcuts.ranks import ALONE, Ranks
 
@@ -133,7 +133,7 @@ class Partial:
             coming.mkdir(parents=True)
             for name in checksums:
                 _link_or_copy(self.folder / name, coming / name)
-            artifacts.save_json(coming / "card.json", {**card, "files": checksums})
+            cards.write_card(coming, {**card, "files": checksums})
             if folder.exists():
                 folder.rename(going)
             coming.rename(folder)
@@ -153,7 +153,7 @@ class Partial:
         keep = self.checksums()
         for path in self.folder.iterdir():
             if path.name not in keep:
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _take_in_journals(self) -> None:
         """Make one journal of those of all ranks, of the units whose files are intact."""
@@ -179,7 +179,7 @@ class Partial:
         return units
 
     def _intact(self, files: Mapping[str, str]) -> bool:
-        return all(
+        return isinstance(files, dict) and all(
             (path := self.folder / name).is_file() and artifacts.file_sha256(path) == sha256
             for name, sha256 in files.items()
         )

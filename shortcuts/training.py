@@ -308,7 +308,14 @@ class HeldOut:
 
 
 def evaluate(model: torch.nn.Module, settings: Training, rows: np.ndarray, tokenizer: Any) -> HeldOut:
-    """Held-out loss in float32, against the unigram entropy of the very tokens that were predicted."""
+    """Held-out loss in float32, against the unigram entropy of the very tokens that were predicted.
+
+    Raises `InputError` if the held-out text does not fill one row.
+    """
+    if not len(rows):
+        raise InputError(
+            "the held-out text does not fill one row; install more packages to train on, or lower `context`"
+        )
     total, tokens, counts = 0.0, 0, torch.zeros(len(tokenizer))
     with torch.inference_mode():
         for number, part in enumerate(_chunks(rows, 64)):

@@ -48,7 +48,7 @@ def main() -> None:
         bar = tqdm(todo, desc=f"{args.model}: exits", unit=" chunks", disable=None if own.first else True)
         for number, first, last in bar:
             part = stacked[:, first:last], data.part(first, last)
-            readouts = exits.score_chunk(model, *part, layer_maps, submodule_maps, *how)
+            readouts = exits.score_chunk(model, *part, layer_maps, submodule_maps, *how, first)
             partial.save(number, exits.chunk_files(readouts, number))
         if not partial.gather():
             return

@@ -3,6 +3,7 @@
 Works in a copy of the repository with a small model and small settings; every long stage (training, extraction, both
 fits, exits) is killed in turn, by SIGKILL and SIGTERM, sent to the whole process group, to `dvc` alone and to the stage
 alone, up to three times before it may finish. The tests run a handful of these; docs/kills.json is the report of
+a longer run.
 
 Example: python tests/kill_and_resume.py --kills 90 --report docs/kills.json
 """
@@ -45,6 +46,11 @@ class Target:
     script: str
     item: str
     out: str
+
+    @property
+    def trains(self) -> bool:
+        """Its checkpoints replace each other, and are numbered by their step."""
+        return self.script == "02_train_models"
 
     @property
     def work(self) -> Path:
@@ -134,27 +140,8 @@ class Copy:
         pipeline["stages"]["train_models"] |= {"frozen": False, "matrix": {"model": ["small"]}}
         (self.folder / "dvc.yaml").write_text(yaml.safe_dump(pipeline))
         choose = random.Random(0)
-        words = [
-            "the",
-            "quick",
-            "brown",
-            "fox",
-            "jumps",
-            "over",
-            "a",
-            "lazy",
-            "dog",
-            "and",
-            "runs",
-            "home",
-            "to",
-            "sleep",
-            "in",
-            "warm",
-            "hay",
-            "until",
-            "morning",
-        ]
+        words = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "and", "runs", "home", "to",
+                 "sleep", "in", "warm", "hay", "until", "morning"]  # fmt: skip
         lines = {" ".join(choose.choices(words, k=choose.randrange(6, 30))) for _ in range(2 * sentences)}
         (self.folder / "words.txt").write_text("\n".join(sorted(lines)))
 
@@ -165,7 +152,8 @@ class Copy:
 
         torch.manual_seed(0)
         tokenizer = AutoTokenizer.from_pretrained(REPOSITORY / "models/tiny-gpt2")
-        config = GPT2Config(vocab_size=len(tokenizer), n_positions=64, n_embd=192, n_layer=8, n_head=4)
+        ends = {"bos_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id}
+        config = GPT2Config(vocab_size=len(tokenizer), n_positions=64, n_embd=192, n_layer=8, n_head=4, **ends)
         GPT2LMHeadModel(config).save_pretrained(self.folder / "models/random")
         tokenizer.save_pretrained(self.folder / "models/random")
 
@@ -215,24 +203,35 @@ class Copy:
                     units[entry["unit"]] = (note, tuple(path.stat().st_mtime_ns for path in files))
         return units
 
+    def progress(self, target: Target) -> int:
+        """How far a stage has come: the number of finished units, or the steps of training."""
+        units = self.units(target)
+        return max([note for note, _ in units.values()], default=0) if target.trains else len(units)
+
 
 DVC = [sys.executable, "-m", "dvc"]
 PRINT_SITE = "import sysconfig; print(sysconfig.get_path('purelib'))"
 
 
-def harass(copy: Copy, target: Target, kills: list[tuple[str, signal.Signals]], seconds: float, report: Report,
+def harass(copy: Copy, target: Target, kills: list[tuple[str, signal.Signals]], report: Report,
            choose: random.Random, expected: dict[str, str]) -> None:  # fmt: skip
     """Forget one stage, run `dvc repro` and kill it as often as `kills` says, then let it finish and compare."""
+    whole = copy.progress(target)
     copy.forget(target)
     seen: dict[str, tuple[float, tuple[int, ...]]] = {}
     for mode, number in kills:
         process = copy.repro()
         stage = _wait_for_stage(copy, process, target.script)
         if stage is None:
-            report.faults.append(f"{target.stage}: dvc ended before the stage began: {copy.log()[-300:]}")
-            process.wait()
+            if process.wait() or not seen:  # else the signal before came after the stage's end, and dvc took it as done
+                report.faults.append(f"{target.stage}: dvc ended before the stage began: {copy.log()[-300:]}")
             break
-        time.sleep(choose.uniform(0, 1.1) * seconds)
+        # Anywhere in the work that is left, the time before its first unit and after its last one included.
+        here = copy.progress(target)
+        far = choose.choice([here, choose.randint(here, whole)])
+        while process.poll() is None and stage.is_running() and copy.progress(target) < far:
+            time.sleep(0.005)
+        time.sleep(choose.uniform(0, 0.2 if far > here else 3))
         ended = not stage.is_running()
         if not _kill(process, stage, mode, number):
             break  # it was faster than we; the round ends as a finished one
@@ -297,7 +296,7 @@ def _wait_for_end(copy: Copy, script: str, report: Report) -> None:
 def _check_kept(copy: Copy, target: Target, before: dict[str, Any], report: Report) -> dict[str, Any]:
     """The units finished by now; a fault for each that was finished before and has been computed again."""
     now = copy.units(target)
-    if target.script == "02_train_models":  # checkpoints replace each other; the newest must never be an older one
+    if target.trains:  # the newest checkpoint must never be an older one
         if max(now.values(), default=(0,))[0] < max(before.values(), default=(0,))[0]:
             report.faults.append(f"{target.stage}: trained again from step {now} after {before}")
         return now
@@ -318,18 +317,8 @@ def run(kills: int, targets: tuple[Target, ...], sentences: int, seed: int, fold
     """Kill `kills` times in all, turn by turn; `show` is told how it goes."""
     copy = Copy(folder, sentences)
     process = copy.repro()
-    began: dict[str, float] = {}
-    while process.poll() is None:  # how long does each stage take when nobody kills it?
-        for target in targets:
-            if f"Running stage '{target.stage}'" in copy.log():
-                began.setdefault(target.stage, time.monotonic())
-        running = [line for line in copy.log().splitlines() if line.startswith("Running stage")]
-        began.setdefault(running[-1].split("'")[1], time.monotonic()) if running else None
-        time.sleep(0.1)
-    if process.returncode:
+    if process.wait():
         raise RuntimeError(copy.log())
-    ends = sorted([*began.values(), time.monotonic()])
-    lasts = {stage: ends[ends.index(start) + 1] - start for stage, start in began.items()}
     expected = copy.contents()
 
     report, choose = Report(), random.Random(seed)
@@ -338,7 +327,7 @@ def run(kills: int, targets: tuple[Target, ...], sentences: int, seed: int, fold
         if (left := kills - report.kills.total()) <= 0:
             return report
         todo = list(itertools.islice(ways, min(left, choose.randint(1, 3))))
-        harass(copy, target, todo, lasts[target.stage], report, choose, expected)
+        harass(copy, target, todo, report, choose, expected)
         show(f"{report.kills.total()} of {kills} kills, {report.rounds} runs compared, {len(report.faults)} faults")
     raise AssertionError("unreachable")
 

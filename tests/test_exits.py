@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shortcuts import LayerMaps, SubmoduleMaps
+from shortcuts.cards import maps_card, states_card
 from shortcuts.exits import Judge, join_chunks, layer_guesses, part_guesses, read_out, score_exits, top
 from shortcuts.families import PARTS
 from shortcuts.fitting import layer_moments, layer_targets, submodule_moments
@@ -23,18 +24,19 @@ from shortcuts.scores import in_top, r2_pairs
 def study(model, folder, train=200, validation=60):
     """Maps of a tiny model, with its validation tokens and states."""
     shard = extract(model, tiny.tokens(model, train, seed=1), 0, train, 500)
+    card = maps_card(states_card(model, {}, "0" * 64, "corpus", "train", train), {})
     moments = layer_moments(range(model.layers), [shard], model.layers, "all", torch.device("cpu"))
     with Partial("05", "item", {}, root=folder) as partial:
         for source in range(model.layers):
             targets = layer_targets(source, model.layers, "all")
             partial.save(source, layer_files(source, targets, moments[source].solve().matrices))
-        partial.publish(folder / "layers", {})
+        partial.publish(folder / "layers", card)
     with Partial("06", "item", {}, root=folder) as partial:
         for block, steps in submodule_moments(model, range(model.layers), [shard]).items():
             partial.save(
                 block, submodule_files(block, model.family.sources, [step.solve().matrices[0] for step in steps])
             )
-        partial.publish(folder / "submodules", {})
+        partial.publish(folder / "submodules", card)
     tokens = tiny.tokens(model, validation, seed=2)
     states = extract(model, tokens, 0, validation, 500).hidden_states
     return tokens, states, LayerMaps.load(folder / "layers"), SubmoduleMaps.load(folder / "submodules")

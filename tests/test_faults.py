@@ -1,9 +1,12 @@
 """Faults of disks, files and users: each is detected and named, and mended by itself where that is safe."""
 
+import json
 import os
 import re
 import resource
+import runpy
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -13,8 +16,9 @@ import torch
 import yaml
 from toy import ALL, artifacts_of, make_study, run_stages, stage
 
-from shortcuts import artifacts
+from shortcuts import artifacts, cards
 from shortcuts.errors import InputError
+from shortcuts.maps import LayerMaps
 
 MODEL = "toy-gpt2"
 TRAIN = f"data/{MODEL}/my-text/hidden_train"
@@ -112,7 +116,7 @@ def test_a_full_disk_ends_in_one_line_and_what_was_finished_is_kept(run, extract
         shutil.rmtree(data)
         data.symlink_to(disk)
         free = shutil.disk_usage(disk).free
-        (disk / "filler").write_bytes(bytes(free - 100_000))
+        (disk / "filler").write_bytes(bytes(free - 65_536))
         line = refusal(extract(run))
         assert "cannot be written (No space left on device)" in line
         kept = len(list((run / WORK).glob("*/0*.pickle")))
@@ -172,6 +176,7 @@ def test_a_damaged_shard_is_refused_by_the_next_stage_and_only_that_shard_is_rec
         os.truncate(shard, shard.stat().st_size // 2)
     else:
         shard.unlink()
+    shutil.rmtree(done / "data" / ".work" / "05_fit_layer_maps")  # finished fits need no shard
     result = subprocess.run([sys.executable, stage(5), "--model", MODEL], cwd=done, capture_output=True, text=True)
     line = refusal(result)
     assert "00003.pickle " + ("does not exist" if damage == "lost" else "is damaged") in line
@@ -198,11 +203,41 @@ def test_a_damaged_file_without_a_card_says_so_itself(run, name, number):
     assert f"{name}.pickle is damaged" in refusal(result)
 
 
-def test_a_damaged_card_is_named(done):
-    card = done / TRAIN / "card.json"
-    card.write_text(card.read_text()[:-40])
-    result = subprocess.run([sys.executable, stage(5), "--model", MODEL], cwd=done, capture_output=True, text=True)
-    assert "hidden_train/card.json is not valid JSON" in refusal(result)
+BROKEN_CARDS = {
+    "cut": lambda text: text[:-40],
+    "empty": lambda text: "{}",
+    "null": lambda text: "null",
+    "list": lambda text: "[1, 2]",
+    "key": lambda text: text.replace('"layers"', '"layerz"'),
+    "number": lambda text: re.sub(r'"width": \d+', '"width": 17', text),
+    "no checksum": lambda text: re.sub(r'("\d+(?:_\d+)?\.pickle": )"\w+"', r"\1null", text),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN_CARDS)
+@pytest.mark.parametrize(("folder", "number"), [(TRAIN, 5), (f"linreg/{MODEL}/my-text/layers", 7)])
+def test_a_damaged_card_is_named(done, folder, number, kind):
+    card = done / folder / "card.json"
+    text = card.read_text()
+    card.write_text(BROKEN_CARDS[kind](text))
+    assert card.read_text() != text
+    assert re.search(r"card\.json is (damaged|not valid JSON)", in_process(done, number))
+
+
+def in_process(folder, number) -> str:
+    """What a stage ends with, run in this process: it is quicker than to start one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", [str(stage(number)), "--model", MODEL])
+        main = runpy.run_path(str(stage(number)))["main"]
+        with pytest.raises(InputError) as error:
+            main()
+    return str(error.value)
+
+
+def test_maps_without_their_card_are_not_taken_for_those_of_this_model(done):
+    (done / f"linreg/{MODEL}/my-text/layers/card.json").unlink()
+    assert "layers has no card.json, so what it was fitted on is not known" in in_process(done, 7)
 
 
 # --- other settings, other processes -----------------------------------------------------------------------
@@ -228,8 +263,9 @@ def test_partial_work_of_other_settings_is_not_continued(run, tmp_path):
 
 
 def test_of_two_runs_at_once_the_second_is_refused_and_the_first_goes_on(run, extracted):
-    slow = "import sys, time, runpy; import shortcuts.hidden as h; from shortcuts import resume; e = h.extract\n"
-    slow += "h.extract = lambda *a: (time.sleep(1), e(*a))[1]; resume.PATIENCE = 0.5\n"
+    slow = "import os, sys, time, runpy; import shortcuts.hidden as h; from shortcuts import resume\n"
+    slow += "def extract(*args, extract=h.extract):\n    while not os.path.exists('go'):\n        time.sleep(0.05)\n"
+    slow += "    return extract(*args)\nh.extract = extract; resume.PATIENCE = 0.5\n"
     slow += f"sys.argv = {[str(stage(4)), '--model', MODEL, '--split', 'train', '--device', 'cpu']!r}\n"
     slow += "runpy.run_path(sys.argv[0], run_name='__main__')"
     first = subprocess.Popen([sys.executable, "-c", slow], cwd=run, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -238,15 +274,17 @@ def test_of_two_runs_at_once_the_second_is_refused_and_the_first_goes_on(run, ex
         time.sleep(0.05)
     second = subprocess.run([sys.executable, "-c", slow], cwd=run, capture_output=True, text=True)
     assert re.search(r"another process is at work in data/\.work/04_extract_hidden_states/\S+; wait", refusal(second))
+    (run / "go").touch()
     assert first.wait() == 0
     assert of_train(run) == of_train(extracted)
 
 
-def test_a_stage_that_is_told_to_end_says_that_what_was_finished_is_kept(run):
-    code = "import os, signal, threading, time, sys; from shortcuts.stage import run\n"
-    code += "threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()\nrun(lambda: time.sleep(60))"
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stage_that_is_told_to_end_says_that_what_was_finished_is_kept(run, number):
+    code = "import os, threading, time; from shortcuts.stage import run\n"
+    code += f"threading.Timer(0.5, os.kill, (os.getpid(), {int(number)})).start()\nrun(lambda: time.sleep(60))"
     result = subprocess.run([sys.executable, "-c", code], cwd=run, capture_output=True, text=True, timeout=50)
-    assert result.returncode == 128 + 15
+    assert result.returncode == 128 + number
     assert result.stderr.endswith("interrupted; what was finished is kept\n")
 
 
@@ -277,15 +315,43 @@ def test_states_of_a_checkpoint_that_has_changed_since_are_refused(done):
     assert len(set(re.findall(r"weights ([0-9a-f]{12})", line))) == 2, "both sides are named"
 
 
+def change_map(folder, name, change):
+    """Change a fitted matrix in a way that its card confirms."""
+    matrix = artifacts.load(folder / name)
+    change(matrix)
+    card = cards.read_card(folder, made_by="this test")
+    cards.write_card(folder, {**card, "files": {**card["files"], name: artifacts.save(folder / name, matrix)}})
+
+
+def test_states_of_the_same_weights_under_another_config_are_refused(done):
+    config = json.loads((done / "gpt2/config.json").read_text())
+    (done / "gpt2/config.json").write_text(json.dumps(config | {"layer_norm_epsilon": 0.1}))
+    said = in_process(done, 6)
+    assert "config has layer_norm_epsilon 1e-05" in said
+    assert "one with 0.1" in said
+
+
+@pytest.mark.parametrize("values", [torch.ones(16, 16, dtype=torch.complex64), torch.empty(0, 0)])
+def test_a_map_that_is_not_of_real_numbers_is_refused(tmp_path, values):
+    artifacts.save(tmp_path / "0_1.pickle", values)
+    with pytest.raises(InputError, match="a map has real numbers"):
+        LayerMaps.load(tmp_path)[0, 1]
+
+
 def test_a_map_with_a_value_that_is_not_finite_is_refused_though_its_checksum_is_right(done):
-    folder = done / "linreg" / MODEL / "my-text" / "layers"
-    matrix = artifacts.load(folder / "0_1.pickle")
-    matrix[3, 4] = torch.inf
-    card = artifacts.load_json(folder / "card.json")
-    card["files"]["0_1.pickle"] = artifacts.save(folder / "0_1.pickle", matrix)
-    artifacts.save_json(folder / "card.json", card)
+    change_map(
+        done / "linreg" / MODEL / "my-text" / "layers", "0_1.pickle", lambda matrix: matrix[3, 4].fill_(torch.inf)
+    )
     result = subprocess.run([sys.executable, stage(7), "--model", MODEL], cwd=done, capture_output=True, text=True)
     assert "0_1.pickle has entries that are not finite" in refusal(result)
+
+
+def test_maps_that_overflow_on_the_states_stop_with_mapping_layer_and_sentence(done):
+    run_stages(done, MODEL, [stage(6)])
+    submodules = done / "linreg" / MODEL / "my-text" / "submodules"
+    change_map(submodules, "p0_1_2.pickle", lambda matrix: matrix.fill_(1e30))  # in the place of a norm
+    result = subprocess.run([sys.executable, stage(8), "--model", MODEL], cwd=done, capture_output=True, text=True)
+    assert re.search(r"what mat_\w+ makes of layer \d of sentence \d+ has a value that is not", refusal(result))
 
 
 def test_a_checkpoint_that_overflows_stops_with_layer_and_sentence(run):
@@ -293,7 +359,8 @@ def test_a_checkpoint_that_overflows_stops_with_layer_and_sentence(run):
 
     weights = run / "gpt2" / "model.safetensors"
     tensors = load_file(weights)
-    tensors["transformer.h.1.mlp.c_proj.weight"].fill_(1e38)
+    for block in (0, 1):  # finite after the first block, too large after the second
+        tensors[f"transformer.h.{block}.mlp.c_proj.bias"].fill_(torch.finfo(torch.float32).max)
     save_file(tensors, weights, metadata={"format": "pt"})
     assert re.search(r"layer 2 of sentence \d+ has a value that is not finite", refusal(extract(run)))
     assert not (run / TRAIN).exists()

@@ -1,5 +1,7 @@
 """Every family's declaration holds: decoding, sites and stand-ins agree with the model's own forward."""
 
+from dataclasses import replace
+
 import pytest
 import tiny
 import torch
@@ -115,6 +117,15 @@ def test_another_models_artifacts_are_refused_and_both_sides_named():
     assert other.identity["weights_sha256"][:12] in str(error.value)
     with pytest.raises(InputError, match="after the norm"):
         check_model({**card, "convention": "h_L after the norm"}, one, "maps")
+
+
+def test_another_revision_of_the_same_weights_is_refused_and_a_folder_that_knows_none_is_not():
+    model = tiny.model("gpt2")
+    made_with = {**model.identity, "revision": "0a1b2c"}
+    check_model({"model": made_with, "convention": CONVENTION}, model, "maps")
+    elsewhere = replace(model, identity={**model.identity, "revision": "main"})
+    with pytest.raises(InputError, match=r"at 0a1b2c .* at main "):
+        check_model({"model": made_with, "convention": CONVENTION}, elsewhere, "maps")
 
 
 def test_a_missing_checkpoint_and_an_unknown_family_end_in_one_clear_error(tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ def finished(request, study, tmp_path_factory):
     """The study after all stages, for one model."""
     folder = tmp_path_factory.mktemp("finished") / "run"
     shutil.copytree(study, folder)
-    result = run_stages(folder, f"toy-{request.param}", ALL, hash_seed="1")
+    result = run_stages(folder, f"toy-{request.param}", ALL, PYTHONHASHSEED="1")
     return folder, f"toy-{request.param}", result.stdout
 
 
@@ -37,7 +37,7 @@ def test_two_runs_in_different_folders_and_processes_give_the_same_bytes(finishe
     folder, model, _ = finished
     again = tmp_path / "elsewhere"
     shutil.copytree(study, again)
-    run_stages(again, model, ALL, hash_seed="4242")
+    run_stages(again, model, ALL, PYTHONHASHSEED="4242")
     first, second = artifacts_of(folder), artifacts_of(again)
     assert first.keys() == second.keys()
     assert [name for name in first if first[name] != second[name]] == []

@@ -21,8 +21,10 @@ WORDS = ["the", "cat", "dog", "tree", "house", "river", "runs", "sees", "finds",
 DRIVER = """
 import os, runpy, socket, sys
 def refuse(*args, **kwargs):
-    raise AssertionError("a stage opened a connection")
-socket.socket.connect = refuse
+    raise globals().get("REFUSED", AssertionError)("a stage opened a connection")
+for name in ("connect", "connect_ex", "sendto"):
+    setattr(socket.socket, name, refuse)
+socket.getaddrinfo = socket.create_connection = refuse
 model = sys.argv[1]
 for stage in sys.argv[2:]:
     sys.argv = [stage] + ([] if "01_" in stage else ["--model", model])
@@ -64,12 +66,15 @@ def make_study(folder: Path) -> Path:
     return folder
 
 
-def run_stages(folder, model, stages, hash_seed="0", expect=0):
+def run_stages(folder, model, stages, expect=0, before="", **environment):
+    """Run stages without network, after the code `before`; a variable of the environment set to None is taken out."""
+    environment = {**os.environ, "PYTHONHASHSEED": "0", **environment}
     result = subprocess.run(
-        [sys.executable, "-c", DRIVER, model, *map(str, stages)],
-        cwd=folder, env={**os.environ, "PYTHONHASHSEED": hash_seed}, capture_output=True, text=True,
+        [sys.executable, "-c", before + DRIVER, model, *map(str, stages)],
+        cwd=folder, capture_output=True, text=True,
+        env={name: value for name, value in environment.items() if value is not None},
     )  # fmt: skip
-    assert result.returncode == expect, result.stderr
+    assert expect is None or result.returncode == expect, result.stderr
     return result
 
 
