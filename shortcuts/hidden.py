@@ -159,8 +159,8 @@ def check_finite(values: Tensor, what: str, sentences: Tensor) -> None:
     if len(bad):
         place, row = bad[0].tolist()
         raise InputError(
-            f"{what} {place} of sentence {int(sentences[row])} has a value that is not finite; the numbers overflow, so "
-            "check the checkpoint's weights and dtype"
+            f"{what} {place} of sentence {int(sentences[row])} has a value that is not finite; the numbers overflow, "
+            "so check the checkpoint's weights and dtype"
         )
 
 
