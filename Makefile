@@ -17,5 +17,5 @@ lint: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[pipeline,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[pipeline,studies,dev]"
 	touch $@

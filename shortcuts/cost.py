@@ -3,8 +3,8 @@
 One multiply-add is two operations. Only matrix products are counted; norms, softmax and activations are left out, as
 is usual. A causal model's blocks are charged for the sampled token, as if every block had seen the earlier ones; in
 generation the blocks that an exit skips would still owe theirs to later tokens. A window that lets a block see only
-the last tokens is not taken into account. `tests/test_cost.py` compares the
-count with torch's own.
+the last tokens is not taken into account. Of a mixture of experts all weight matrices are counted, though a token uses
+but some. `tests/test_cost.py` compares the count with torch's own.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from shortcuts.models import LanguageModel
 class Cost:
     """Operations per sample: a block depends on the sample's length, the rest does not.
 
-    block: (n,) one block. For a causal model the sampled token alone, its past being cached; for a masked model the
-        whole sentence, because every position feeds every other.
+    blocks: (L, n) each block, for blocks may differ. For a causal model the sampled token alone, its past being cached;
+        for a masked model the whole sentence, because every position feeds every other.
     head: one read-out at one position. jump: one product with a layer map.
     """
 
-    block: Tensor
+    blocks: Tensor
     head: float
     jump: float
 
@@ -39,25 +39,30 @@ class Cost:
         read_outs = exit_layers if checks else torch.ones_like(exit_layers)
         jumps = exit_layers.clamp(max=layers - 1) if checks else (exit_layers < layers).long()
         jump = self.jump if mapping == "mat" else 0.0
-        return exit_layers * self.block + read_outs * self.head + jumps * jump
+        return self._up_to(exit_layers) + read_outs * self.head + jumps * jump
 
     def full(self, layers: int) -> Tensor:
         """Operations (n,) of the full model: all blocks and one read-out."""
-        return layers * self.block + self.head
+        return self.blocks[:layers].sum(dim=0) + self.head
+
+    def _up_to(self, exit_layers: Tensor) -> Tensor:
+        """Operations (n,) of the blocks up to the given layers (n,)."""
+        none = torch.zeros_like(self.blocks[:1])
+        return torch.cat([none, self.blocks.cumsum(dim=0)]).gather(0, exit_layers[None])[0]
 
 
 def count(model: LanguageModel, lengths: Tensor, positions: Tensor) -> Cost:
     """The cost of one model on n samples of `lengths` (n,) tokens, read at `positions` (n,)."""
-    per_token = 2.0 * _weights(model.blocks[0])
+    per_token = torch.tensor([[2.0 * _weights(block)] for block in model.blocks], dtype=torch.float64)  # (L, 1)
     d, heads = float(model.width), float(_heads_width(model))
     if model.family.causal:
         # scores with, and a weighted sum of, the t + 1 tokens seen so far
-        block = per_token + 4 * heads * (positions.double() + 1)
+        blocks = per_token + 4 * heads * (positions.double() + 1)
     else:
         n = lengths.double()
-        block = n * (per_token + 4 * heads * n)
+        blocks = n * (per_token + 4 * heads * n)
     head = sum(_weights(model.network.get_submodule(path)) for path in model.family.head)
-    return Cost(block, 2.0 * head, 2 * d * d)
+    return Cost(blocks, 2.0 * head, 2 * d * d)
 
 
 def _heads_width(model: LanguageModel) -> int:

@@ -13,6 +13,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from shortcuts.errors import InputError
+
 Part = Literal["norm", "attention", "feed_forward", "residual"]
 
 
@@ -204,26 +206,33 @@ _LLAMA_FAMILY = Family(
     head=("lm_head",),
     steps=_LLAMA,
 )
-_BERT_FAMILY = Family(causal=False, model_types=("bert",), blocks="bert.encoder.layer", head=("cls",), steps=_BERT)
+_BERT_FAMILY = Family(
+    causal=False,
+    model_types=("bert",),
+    when={"is_decoder": False},  # a decoder of this type fills a cache and may see only what stands before a token
+    blocks="bert.encoder.layer",
+    head=("cls",),
+    steps=_BERT,
+)
 
 FAMILIES: Mapping[str, Family] = {
     "gpt2": _GPT2,
     "gpt_neo": replace(_GPT2, model_types=("gpt_neo",)),
     "gpt_neox": _NEOX,
-    "gpt_neox, sequential": replace(
+    "gpt_neox (sequential)": replace(
         _NEOX,
         when={"use_parallel_residual": False},
         steps=_pre_norm("input_layernorm", _attention("attention"), "post_attention_layernorm", _feed_forward("mlp")),
     ),
     "gptj": replace(_GPT2, model_types=("gptj", "codegen"), steps=_parallel("ln_1", "attn")),
     "opt": _OPT,
-    "opt, post-norm": replace(
+    "opt (post-norm)": replace(
         _OPT,
         when={"do_layer_norm_before": False},
         steps=_post_norm(_OPT_ATTENTION, "self_attn_layer_norm", _OPT_FEED_FORWARD, "final_layer_norm"),
     ),
     "bloom": _BLOOM_FAMILY,
-    "bloom, residual after norm": replace(
+    "bloom (residual after norm)": replace(
         _BLOOM_FAMILY,
         when={"apply_residual_connection_post_layernorm": True},
         steps=(
@@ -285,6 +294,10 @@ FAMILIES: Mapping[str, Family] = {
     ),
 }
 
+# Model types that no entry describes whose position numbers begin after the padding token's id, as RoBERTa's do. The
+# run of `shortcuts/discovery.py` shows it of any model, but sentences are cut before weights are loaded.
+POSITIONS_FOLLOW_PADDING = ("data2vec-text", "esm", "ibert", "mpnet", "roberta-prelayernorm", "xlm-roberta-xl", "xmod")
+
 # The mappings that replace a part of every later block by its linear stand-in, by the name of the study.
 PARTS: Mapping[str, Part] = {"mat_attn": "attention", "mat_ffn": "feed_forward", "mat_ln1_ln2": "norm"}
 
@@ -312,9 +325,17 @@ def adjust(family: Family, config: Any, logits: Tensor) -> Tensor:
 
 
 def longest(config: Any, family: Family) -> int | None:
-    """The most tokens a model can read; None if its configuration sets no limit, as where positions are distances."""
+    """The most tokens a model can read; None if its configuration sets no limit, as where positions are distances.
+
+    Raises `InputError` if positions begin after the padding token and the configuration names none.
+    """
     config = config.get_text_config()
     limit = getattr(config, "max_position_embeddings", None)
     if limit is not None and family.positions_follow_padding:
+        if config.pad_token_id is None:
+            raise InputError(
+                f"pad_token_id is null in the configuration, but the positions of a model of type {config.model_type} "
+                "begin after it; set it to the tokenizer's"
+            )
         limit -= config.pad_token_id + 1
     return limit if limit is not None and limit > 0 else None  # some state -1

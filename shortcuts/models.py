@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,11 +23,12 @@ from torch import Tensor, nn
 
 from shortcuts.discovery import discover
 from shortcuts.errors import InputError
-from shortcuts.families import FAMILIES, Family, Step, adjust, find, longest
+from shortcuts.families import FAMILIES, POSITIONS_FOLLOW_PADDING, Family, Step, adjust, find, longest
 
 if TYPE_CHECKING:
     from shortcuts.params import Model
 
+DTYPES = ("float32", "bfloat16", "float16", "auto")
 CONVENTION = "h_0 enters block 1, h_i leaves block i, h_L before the final norm"
 
 # --- one loaded model --------------------------------------------------------------------------------------
@@ -183,8 +184,8 @@ class Watcher:
 
 
 def _tensor(output: Any) -> Tensor:
-    # Some modules return a tuple whose first entry is the state, some the bare state.
-    return output[0] if isinstance(output, tuple) else output
+    # Some modules return a tuple or list whose first entry is the state, some the bare state.
+    return output[0] if isinstance(output, (tuple, list)) else output
 
 
 def _split(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, Call]:
@@ -227,14 +228,17 @@ def load_model(
     dtype: precision of the weights and of the model's own arithmetic: float32, bfloat16, float16, or auto, which takes
         the checkpoint's. Whatever is recorded of the model is float32.
     device_map: spreads the blocks over several devices, as transformers' argument of this name; `device` is then
-        where token ids go in. Needs the package accelerate.
+        where token ids go in. Needs the extra `large`.
     trust_remote_code: run Python code that comes with the checkpoint. Off unless you know its authors.
 
-    Raises `InputError` for a folder or hub id that cannot be loaded, a quantised checkpoint, one without a head, and a
-    model whose parts are neither declared in `FAMILIES` nor found by structure.
+    Raises `InputError` for a folder or hub id that cannot be loaded, a quantised checkpoint, one without a head or with
+    more blocks than its configuration, and a model whose parts are neither declared in `FAMILIES` nor found by
+    structure.
     """
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
+    if dtype not in DTYPES:
+        raise InputError(f"dtype {dtype!r} is not known; use {', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
     config, family = load_config(path, revision, trust_remote_code=trust_remote_code)
     auto = AutoModelForCausalLM if family.causal else AutoModelForMaskedLM
     placed = {} if device_map is None else {"device_map": device_map}
@@ -262,7 +266,22 @@ def load_model(
         mask_token = load_tokenizer(path, revision, trust_remote_code=trust_remote_code).mask_token_id
         if mask_token is None:
             raise InputError(f"{path} is a masked model but its tokenizer has no mask token; check the checkpoint")
-    return wrap(network, name=name, path=path, revision=revision, mask_token=mask_token, device_map=device_map)
+    model = wrap(network, name=name, path=path, revision=revision, mask_token=mask_token, device_map=device_map)
+    _check_blocks(model, loaded["unexpected_keys"], path)
+    return model
+
+
+def _check_blocks(model: LanguageModel, unexpected: Iterable[str], path: str | Path) -> None:
+    """Raise `InputError` if the checkpoint's unused weights are of blocks that the configuration leaves out."""
+    blocks = model.family.blocks
+    without_base = blocks.partition(".")[2] or blocks  # as a checkpoint that was saved without its head has them
+    for key in sorted(unexpected):
+        found = re.match(rf"(?:{re.escape(blocks)}|{re.escape(without_base)})\.(\d+)\.", key)
+        if found and int(found[1]) >= model.layers:
+            raise InputError(
+                f"{path} has num_hidden_layers = {model.layers} but weights of more blocks, such as {key}; set it to "
+                "the number of blocks the checkpoint was trained with"
+            )
 
 
 def _fuse_activations(network: nn.Module) -> None:
@@ -310,6 +329,7 @@ def wrap(
         )
     family = family_of(network.config, path, made_as=type(network).__name__)
     family = _present(family, network) if family.blocks else discover(network, family, path)
+    longest(network.config, family)  # raises where it cannot be told
     identity = {
         "id": str(path),
         "revision": revision,
@@ -339,10 +359,15 @@ def load_config(
     """The checkpoint's configuration and its family, without the weights; see `family_of`."""
     from transformers import AutoConfig
 
-    config = _from_pretrained(AutoConfig, path, revision, trust_remote_code=trust_remote_code)
+    try:
+        config = _from_pretrained(AutoConfig, path, revision, trust_remote_code=trust_remote_code)
+    except AttributeError as error:  # the library's own, as where a value that should be a mapping is text
+        raise InputError(
+            f"cannot read the config.json of {path}: {error}; give the one it was published with"
+        ) from error
     quantised = getattr(config, "quantization_config", None)
     if quantised is not None:
-        values = quantised if isinstance(quantised, Mapping) else vars(quantised)
+        values = quantised if isinstance(quantised, Mapping) else getattr(quantised, "__dict__", {})
         raise InputError(
             f"{path} is quantised ({values.get('quant_method', 'unknown method')}): its weights are no matrices to "
             "compute with; name the checkpoint it was made from, with dtype: bfloat16 if memory is short"
@@ -351,20 +376,39 @@ def load_config(
 
 
 def load_tokenizer(path: str | Path, revision: str | None = None, *, trust_remote_code: bool = False) -> Any:
-    """The checkpoint's own tokenizer, used as published; `InputError` if it cannot be loaded."""
+    """The checkpoint's own tokenizer, used as published.
+
+    Raises `InputError` if it cannot be loaded or knows special tokens only.
+    """
     from transformers import AutoTokenizer
 
-    return _from_pretrained(AutoTokenizer, path, revision, trust_remote_code=trust_remote_code)
+    tokenizer = _from_pretrained(AutoTokenizer, path, revision, trust_remote_code=trust_remote_code)
+    # Where its files are missing the library makes up one of the right class, with special tokens alone.
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        raise InputError(
+            f"{path} has a tokenizer of {len(tokenizer)} special tokens and no others, as where its files are missing; "
+            "add those the model was trained with, such as tokenizer.json"
+        )
+    return tokenizer
 
 
 def family_of(config: Any, path: str | Path, *, made_as: str = "") -> Family:
     """The family of a Hugging Face configuration; made_as: the class of the model, where there is one already.
 
     Of a model type that no family lists only `causal` is known; the rest is found when the weights are loaded.
-    Raises `InputError` if the model is neither causal nor masked.
+    Raises `InputError` if the model is neither causal nor masked, or has no blocks.
     """
     from transformers.models.auto import modeling_auto
 
+    text = config.get_text_config()
+    blocks = getattr(text, "num_hidden_layers", None)
+    if blocks is not None and blocks < 1:
+        raise InputError(f"{path} has num_hidden_layers = {blocks}, so no blocks; check its config.json")
+    if getattr(text, "use_bidirectional_attention", None) in (True, "all"):
+        raise InputError(
+            f"{path} sets use_bidirectional_attention: its tokens see those behind them, so that it is neither a "
+            "causal model nor a masked one; it is not supported"
+        )
     known = find(config)
     if known is not None:
         return known
@@ -381,7 +425,8 @@ def family_of(config: Any, path: str | Path, *, made_as: str = "") -> Family:
             f"{path} is a model of type {kind!r}, which is neither causal nor masked; declared in "
             f"shortcuts/families.py are {', '.join(FAMILIES)}, and other causal or masked models are read by structure"
         )
-    return Family(causal=not masked, blocks="", head=(), steps=())
+    follow = kind in POSITIONS_FOLLOW_PADDING
+    return Family(causal=not masked, blocks="", head=(), steps=(), positions_follow_padding=follow)
 
 
 def width(config: Any) -> int:

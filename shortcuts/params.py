@@ -9,16 +9,20 @@ import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from shortcuts.errors import InputError
 
+Settings = TypeVar("Settings")
 
-def _at_least(minimum: float, **kwargs: Any) -> Any:
+
+def at_least(minimum: float, **kwargs: Any) -> Any:
+    """A field of a settings class whose number may not be smaller."""
     return field(metadata={"min": minimum}, **kwargs)
 
 
-def _between(minimum: float, maximum: float, **kwargs: Any) -> Any:
+def between(minimum: float, maximum: float, **kwargs: Any) -> Any:
+    """A field of a settings class whose number lies between two others, both allowed."""
     return field(metadata={"min": minimum, "max": maximum}, **kwargs)
 
 
@@ -30,10 +34,10 @@ class Corpus:
     """What every source of sentences has in common."""
 
     splitter: Literal["auto", "sentencizer", "en_core_web_sm"] = "auto"
-    sentences_per_article: int | None = _at_least(1, default=None)  # None: all of them
+    sentences_per_article: int | None = at_least(1, default=None)  # None: all of them
     paragraph_final: bool = False  # the paper's rule: only sentences that end a paragraph
-    min_characters: int = _at_least(1, default=1)
-    max_characters: int = _at_least(1, default=2000)
+    min_characters: int = at_least(1, default=1)
+    max_characters: int = at_least(1, default=2000)
 
     def __post_init__(self) -> None:
         if self.min_characters > self.max_characters:
@@ -75,8 +79,8 @@ class FileCorpus(Corpus):
 
 @dataclass(frozen=True, kw_only=True)
 class Sentences:
-    train: int = _at_least(1)
-    validation: int = _at_least(2)
+    train: int = at_least(1)
+    validation: int = at_least(2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,39 +96,39 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Tokenize:
-    max_tokens: int | None = _at_least(3)  # None: the model's own limit
+    max_tokens: int | None = at_least(3)  # None: the model's own limit
 
 
 @dataclass(frozen=True, kw_only=True)
 class Extract:
     positions: Literal["sampled", "all"]  # of the train sentences; validation is always at the sampled position
     precision: Literal["float32", "tf32", "bf16"]  # of the model's own matrix products
-    tokens_per_batch: int = _at_least(1)
-    sentences_per_shard: int = _at_least(1)
+    tokens_per_batch: int = at_least(1)
+    sentences_per_shard: int = at_least(1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
     targets: Literal["all", "last"]
-    memory_gib: float = _between(0.1, 10_000)
+    memory_gib: float = between(0.1, 10_000)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exits:
-    sentences_per_chunk: int = _at_least(1)
+    sentences_per_chunk: int = at_least(1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bootstrap:
-    resamples: int = _at_least(1)
-    confidence: float = _between(0.5, 0.9999)
+    resamples: int = at_least(1)
+    confidence: float = between(0.5, 0.9999)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyExit:
     lambdas: tuple[float, ...] = field(metadata={"nonempty": True})
     id_lambdas: tuple[float, ...]
-    precision: float = _between(0.01, 1)
+    precision: float = between(0.01, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,21 +136,21 @@ class Training:
     """How stage 02 trains one of the shipped models."""
 
     kind: Literal["gpt2", "bert"]
-    layers: int = _at_least(1)
-    width: int = _at_least(8)
-    heads: int = _at_least(1)
-    context: int = _at_least(8)  # tokens the model can read
-    short_context: int | None = _at_least(8)  # rows of the first steps, as BERT was trained; None: all rows are full
-    full_context_steps: int | None = _at_least(0)  # last steps, on full rows; None with short_context None
-    vocabulary: int = _at_least(300)
-    masked: float | None = _between(0.01, 0.99)  # share of masked tokens; None for a causal model
-    steps: int = _at_least(1)
-    batch: int = _at_least(1)  # rows of `context` tokens
-    learning_rate: float = _between(1e-8, 1)
-    warmup_steps: int = _at_least(0)
-    weight_decay: float = _between(0, 1)
-    steps_per_checkpoint: int = _at_least(1)
-    seed: int = _at_least(0)
+    layers: int = at_least(1)
+    width: int = at_least(8)
+    heads: int = at_least(1)
+    context: int = at_least(8)  # tokens the model can read
+    short_context: int | None = at_least(8)  # rows of the first steps, as BERT was trained; None: all rows are full
+    full_context_steps: int | None = at_least(0)  # last steps, on full rows; None with short_context None
+    vocabulary: int = at_least(300)
+    masked: float | None = between(0.01, 0.99)  # share of masked tokens; None for a causal model
+    steps: int = at_least(1)
+    batch: int = at_least(1)  # rows of `context` tokens
+    learning_rate: float = between(1e-8, 1)
+    warmup_steps: int = at_least(0)
+    weight_decay: float = between(0, 1)
+    steps_per_checkpoint: int = at_least(1)
+    seed: int = at_least(0)
 
     def __post_init__(self) -> None:
         if (self.short_context is None) != (self.full_context_steps is None):
@@ -170,7 +174,7 @@ class Params:
 
     models: tuple[str, ...]
     corpus: str
-    seed: int = _between(0, 2**63)
+    seed: int = between(0, 2**63)
     sentences: Sentences
     tokenize: Tokenize
     extract: Extract
@@ -186,14 +190,14 @@ class Params:
         if not self.models:
             raise InputError("models is empty; list at least one key of registry")
         for name in self.models:
-            _known("models", name, self.registry, "registry")
+            known("models", name, self.registry, "registry")
         if len(set(self.models)) < len(self.models):
             raise InputError(f"models is {list(self.models)}; list each model once")
-        _known("corpus", self.corpus, self.corpora, "corpora")
+        known("corpus", self.corpus, self.corpora, "corpora")
 
     def model(self, name: str) -> Model:
         """The registry entry called `name`; `InputError` with the nearest name if there is none."""
-        _known("--model", name, self.registry, "registry")
+        known("--model", name, self.registry, "registry")
         return self.registry[name]
 
     @property
@@ -218,6 +222,11 @@ def _loader() -> Any:
 
 def read_params(path: str | Path = "params.yaml") -> Params:
     """Read and check `params.yaml`; every problem is an `InputError` of one line."""
+    return read_settings(path, Params)
+
+
+def read_settings(path: str | Path, kind: type[Settings]) -> Settings:
+    """Read a YAML file as a dataclass of settings, such as a study's own; problems as in `read_params`."""
     import yaml
 
     path = Path(path)
@@ -233,7 +242,7 @@ def read_params(path: str | Path = "params.yaml") -> Params:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} is not valid YAML: {reason}") from error
     try:
-        return build(Params, raw, "")
+        return build(kind, raw, "")
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -333,7 +342,8 @@ def _mapping(value: Any, key: str) -> dict[str, Any]:
     return value
 
 
-def _known(key: str, name: str, names: Mapping[str, Any], where: str) -> None:
+def known(key: str, name: str, names: Mapping[str, Any], where: str) -> None:
+    """Raise `InputError`, with the nearest name, if the setting `key` names what is not in `names`."""
     if name not in names:
         raise InputError(
             f"{key} names {name!r}, which is not in {where}{_did_you_mean(name, names)}; known: {', '.join(names)}"

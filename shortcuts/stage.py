@@ -17,8 +17,13 @@ from shortcuts.errors import InputError
 SPLITS = ("train", "validation")
 
 
-def parse_args(doc: str, *, model: bool = True, device: bool = False, split: bool = False) -> argparse.Namespace:
-    """Parse a stage's command line. Its module docstring, with a pasteable example, is its `--help`."""
+def parse_args(
+    doc: str, *, model: bool = True, device: bool = False, split: bool = False, params: Path = Path("params.yaml")
+) -> argparse.Namespace:
+    """Parse a stage's command line. Its module docstring, with a pasteable example, is its `--help`.
+
+    params: where the settings are by default; a study has its own.
+    """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     if model:
         parser.add_argument("--model", required=True, metavar="NAME", help="a key of `registry` in params.yaml")
@@ -26,7 +31,7 @@ def parse_args(doc: str, *, model: bool = True, device: bool = False, split: boo
         parser.add_argument("--split", choices=SPLITS, help="which sentences (default: both, one after the other)")
     if device:
         add_device(parser)
-    add_params(parser)
+    add_params(parser, params)
     return parser.parse_args()
 
 
@@ -38,11 +43,11 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_params(parser: argparse.ArgumentParser) -> None:
+def add_params(parser: argparse.ArgumentParser, default: Path = Path("params.yaml")) -> None:
     parser.add_argument(
         "--params",
         type=Path,
-        default=Path("params.yaml"),
+        default=default,
         metavar="FILE",
         help="settings (default: %(default)s)",
     )

@@ -66,13 +66,17 @@ def rows() -> list[list[str]]:
     made = []
     for name in tiny.ARCHITECTURES:
         model = tiny.architecture(name)
-        config = model.network.config
-        assert find(config) is not None
+        assert find(model.network.config) is not None
         findings = list(check(model, sample_tokens(model)))
         cells = ["—" if finding.difference is None else f"{finding.difference:.0e}" for finding in findings]
-        parameters = sum(parameter.numel() for parameter in model.network.parameters())
-        made.append([name, f"`{config.model_type}`", f"{parameters:,}", *cells, f"{linear_difference(name):.0e}"])
+        made.append([*named(name, model), *cells, f"{linear_difference(name):.0e}"])
     return made
+
+
+def named(name: str, model: LanguageModel) -> list[str]:
+    """The first cells of a row: architecture, model type, parameters."""
+    parameters = sum(parameter.numel() for parameter in model.network.parameters())
+    return [name, f"`{model.network.config.model_type}`", f"{parameters:,}"]
 
 
 def table() -> str:

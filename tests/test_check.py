@@ -75,6 +75,21 @@ def test_help_answers_before_anything_heavy_is_loaded(repository):
     assert loaded.isdisjoint({"torch", "transformers", "yaml"})
 
 
+def test_a_checkpoint_in_double_precision_is_checked(checkpoint, monkeypatch, capsys):
+    tiny.architecture("llama").network.double().save_pretrained(checkpoint)
+    code, out, _ = run(monkeypatch, capsys, checkpoint, "--dtype", "auto")
+    assert code == 0
+    assert "parameters in float64" in out
+
+
+def test_the_model_itself_is_run_without_a_cache():
+    model = tiny.architecture("llama")
+    with mock.patch.object(model.network, "forward", wraps=model.network.forward) as forward:
+        list(check(model, sample_tokens(model)))
+    assert forward.call_count
+    assert all(call.kwargs["use_cache"] is False for call in forward.call_args_list)
+
+
 def test_not_a_number_is_no_pass():
     model = tiny.architecture("llama")
     model.network.lm_head.weight.data[:] = float("nan")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from unittest import mock
 
 import models_table
@@ -12,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from shortcuts import families
+from shortcuts import discovery, families
 from shortcuts.check import INVARIANTS, check, sample_tokens
 from shortcuts.cost import count
 from shortcuts.errors import InputError
-from shortcuts.families import FAMILIES, PARTS, find, stand_in_steps
+from shortcuts.families import FAMILIES, PARTS, find, longest, stand_in_steps
 from shortcuts.fitting import layer_moments
 from shortcuts.hidden import extract
 from shortcuts.maps import submodule_files
-from shortcuts.models import load_model, wrap
+from shortcuts.models import family_of, load_model, wrap
 
 NAMES = list(tiny.ARCHITECTURES)
 SMALL = 60_000  # parameters
@@ -132,7 +133,7 @@ def test_a_block_and_the_head_cost_what_torch_counts(name):
         counted = flops(lambda: model.network.base_model(input_ids=ids[:, -1:], past_key_values=cache, use_cache=True))
     else:
         counted = flops(lambda: model.encode(ids, None))
-    assert cost.block[0] == block_flops(model, counted)
+    assert cost.blocks[0, 0] == block_flops(model, counted)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -160,6 +161,7 @@ def test_structure_alone_shows_what_is_declared(name):
     assert found.family.blocks == declared.family.blocks
     norm = () if declared.family.final_norm is None else (declared.family.final_norm,)
     assert found.family.head == (*norm, *declared.family.head)
+    assert found.max_tokens == declared.max_tokens
     ids = torch.arange(5, 20)[None]
     with torch.inference_mode():
         logits = declared.network(input_ids=ids).logits
@@ -179,6 +181,9 @@ def test_structure_alone_shows_what_is_declared(name):
     [
         ("cohere", {"logit_scale": 0.3}),  # logits multiplied
         ("granite", {"logits_scaling": 3.0}),  # logits divided
+        ("recurrent_gemma", {"num_key_value_heads": 1, "lru_width": 24, "head_dim": 8}),  # a cap by another name
+        ("xlstm", {"num_heads": 3, "num_blocks": 3}),  # and by a third
+        ("openai-gpt", {}),  # blocks that return a list
         ("falcon", {}),
         ("mixtral", {"num_local_experts": 2, "num_key_value_heads": 1}),
         ("mamba", {"state_size": 4}),  # no attention at all
@@ -207,6 +212,13 @@ def test_what_could_not_be_found_is_said():
     def square(module, args, output):
         output.logits = output.logits**2
 
+    capped = tiny.random_network("recurrent_gemma", num_key_value_heads=1, lru_width=24, head_dim=8)
+    with (  # whose logits are so small that the cap is all but a factor
+        mock.patch.object(discovery, "SOFT_CAPS", ("another_name",)),
+        pytest.raises(InputError, match="after lm_head: neither a constant factor nor a cap"),
+    ):
+        wrap(capped)
+
     network = tiny.random_network("falcon")
     network.register_forward_hook(square)  # outside of every module, and no constant factor
     with pytest.raises(InputError, match="after lm_head no module leads on") as error:
@@ -219,6 +231,70 @@ def test_what_could_not_be_found_is_said():
         pytest.raises(InputError, match="pixel_values is missing"),
     ):
         wrap(broken)
+
+
+@pytest.mark.parametrize(
+    ("kind", "own"),
+    [
+        ("mpnet", {}),
+        ("data2vec-text", {}),
+        ("ibert", {}),
+        ("xmod", {"languages": ["en_XX"], "default_language": "en_XX"}),
+        ("roberta-prelayernorm", {}),
+        ("xlm-roberta-xl", {}),
+        ("esm", {}),
+    ],
+)
+def test_the_longest_sentence_fits_where_positions_follow_padding(kind, own):
+    network = tiny.random_network(kind, **own, pad_token_id=1, bos_token_id=0)
+    model = wrap(network, mask_token=tiny.MASK)
+    assert model.max_tokens == tiny.CONTEXT - 2
+    assert longest(network.config, family_of(network.config, kind)) == model.max_tokens  # and before weights are loaded
+    ids = torch.arange(tiny.CONTEXT)[None] + 5
+    model.encode(ids[:, : model.max_tokens], None)
+    with pytest.raises((IndexError, RuntimeError)):
+        model.encode(ids[:, : model.max_tokens + 1], None)
+
+
+def test_positions_after_a_padding_token_that_is_not_named_are_refused():
+    network = tiny.architecture("roberta").network
+    network.config.pad_token_id = None
+    with pytest.raises(InputError, match="pad_token_id is null .* roberta"):
+        wrap(network)
+
+
+@pytest.mark.parametrize("kind", ["nystromformer", "convbert"])
+def test_a_model_that_sees_padding_is_refused(kind):
+    with pytest.raises(InputError, match="where padding follows a sentence; it cannot be used in batches"):
+        wrap(tiny.random_network(kind, **({"embedding_size": 16} if kind == "convbert" else {})))
+
+
+def test_a_causal_model_that_sees_later_tokens_is_refused():
+    _, own = tiny.ARCHITECTURES["gemma3"]
+    with pytest.raises(InputError, match="sets use_bidirectional_attention"):
+        wrap(tiny.random_network("gemma3_text", **own, use_bidirectional_attention=True))
+
+    network = tiny.random_network("gpt_bigcode")
+    network.transformer.wte.register_forward_hook(lambda module, args, output: output + output.flip(1))
+    with pytest.raises(InputError, match="loads as a causal model but its tokens see those behind them"):
+        wrap(network)
+
+
+def test_a_decoder_of_a_masked_type_is_read_by_structure():
+    from transformers import BertConfig, BertLMHeadModel
+
+    keys = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 3, "intermediate_size": 48}
+    network = BertLMHeadModel(BertConfig(vocab_size=97, is_decoder=True, max_position_embeddings=32, **keys))
+    model = wrap(network)
+    assert model.family.causal
+    assert not failures(model)
+    assert not failures(wrap(tiny.random_network("bert", is_decoder=True), mask_token=tiny.MASK))
+
+
+@pytest.mark.parametrize("layers", [0, -3])
+def test_a_model_without_blocks_is_refused(layers):
+    with pytest.raises(InputError, match=f"num_hidden_layers = {layers}, so no blocks"):
+        wrap(tiny.random_network("gpt2", num_hidden_layers=layers))
 
 
 # --- loading ---------------------------------------------------------------------------------------------------
@@ -252,7 +328,6 @@ def test_invariants_hold_in_half_precision(name):
 
 
 def test_a_device_map_is_recorded_and_changes_nothing(checkpoint):
-    pytest.importorskip("accelerate")
     placed, plain = load_model(checkpoint, device_map="auto"), load_model(checkpoint, device="cpu")
     assert placed.identity["device_map"] == "auto"
     assert plain.identity["device_map"] is None
@@ -273,6 +348,41 @@ def test_a_quantised_checkpoint_is_refused_in_one_line(checkpoint, tmp_path):
     with pytest.raises(InputError, match=r"quantised \(gptq\)") as error:
         load_model(tmp_path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("quantization_config", "x", "cannot read the config.json of .*to_dict"),
+        ("num_hidden_layers", 2, r"num_hidden_layers = 2 but weights of more blocks, such as model\.layers\.2\."),
+    ],
+)
+def test_a_configuration_that_is_not_the_checkpoints_is_refused(checkpoint, tmp_path, key, value, said):
+    shutil.copytree(checkpoint, tmp_path, dirs_exist_ok=True)
+    config = json.loads((checkpoint / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {key: value}))
+    with pytest.raises(InputError, match=said) as error:
+        load_model(tmp_path, device="cpu")
+    assert "\n" not in str(error.value)
+
+
+def test_blocks_of_a_checkpoint_without_its_head_are_known_too(tmp_path):
+    tiny.architecture("gpt2").network.transformer.save_pretrained(tmp_path)  # h.2, not transformer.h.2
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"n_layer": 2}))
+    with pytest.raises(InputError, match=r"weights of more blocks, such as (transformer\.)?h\.2\."):
+        load_model(tmp_path, device="cpu")
+
+
+def test_a_precision_that_is_not_known_is_refused(checkpoint):
+    with pytest.raises(InputError, match="dtype 'bogus' is not known; use float32, bfloat16, float16 or auto"):
+        load_model(checkpoint, dtype="bogus")
+
+
+def test_a_tokenizer_that_the_library_made_up_is_refused(tmp_path):
+    tiny.model("bert").network.save_pretrained(tmp_path)  # without the tokenizer's files
+    with pytest.raises(InputError, match="tokenizer of 5 special tokens and no others"):
+        load_model(tmp_path, device="cpu")
 
 
 def test_a_checkpoint_without_a_head_is_refused(tmp_path):
@@ -320,5 +430,6 @@ def test_the_table_of_models_has_every_architecture_and_every_invariant_passed()
     assert header == models_table.HEADER
     assert [row[0] for row in rows] == NAMES
     for row in rows:
-        assert row[1].strip("`") == tiny.ARCHITECTURES[row[0]][0]
+        model = tiny.architecture(row[0])
+        assert row[:3] == models_table.named(row[0], model)
         assert all(cell == "—" or float(cell) <= 1e-4 for cell in row[3:])

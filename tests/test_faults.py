@@ -269,7 +269,7 @@ def test_of_two_runs_at_once_the_second_is_refused_and_the_first_goes_on(run, ex
     slow += f"sys.argv = {[str(stage(4)), '--model', MODEL, '--split', 'train', '--device', 'cpu']!r}\n"
     slow += "runpy.run_path(sys.argv[0], run_name='__main__')"
     first = subprocess.Popen([sys.executable, "-c", slow], cwd=run, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    while not list((run / WORK).glob("*.jsonl")):
+    while not (run / WORK / "lock").exists():
         assert first.poll() is None
         time.sleep(0.05)
     second = subprocess.run([sys.executable, "-c", slow], cwd=run, capture_output=True, text=True)
@@ -281,7 +281,8 @@ def test_of_two_runs_at_once_the_second_is_refused_and_the_first_goes_on(run, ex
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stage_that_is_told_to_end_says_that_what_was_finished_is_kept(run, number):
-    code = "import os, threading, time; from shortcuts.stage import run\n"
+    code = "import os, signal, threading, time; from shortcuts.stage import run\n"
+    code += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell may have had it ignored
     code += f"threading.Timer(0.5, os.kill, (os.getpid(), {int(number)})).start()\nrun(lambda: time.sleep(60))"
     result = subprocess.run([sys.executable, "-c", code], cwd=run, capture_output=True, text=True, timeout=50)
     assert result.returncode == 128 + number

@@ -13,7 +13,7 @@ from shortcuts.sweep import sweep
 
 LAYERS, SAMPLES = 3, 50
 BOOTSTRAP = Bootstrap(resamples=200, confidence=0.95)
-COST = Cost(block=torch.full((SAMPLES,), 10.0, dtype=torch.float64), head=3.0, jump=2.0)
+COST = Cost(blocks=torch.full((LAYERS, SAMPLES), 10.0, dtype=torch.float64), head=3.0, jump=2.0)
 
 
 @pytest.fixture(scope="module")

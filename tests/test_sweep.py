@@ -11,7 +11,7 @@ from shortcuts.cost import Cost
 from shortcuts.sweep import crossing, exit_layers, saving, sweep
 
 LAYERS, SAMPLES = 5, 40
-COST = Cost(block=torch.full((SAMPLES,), 10.0, dtype=torch.float64), head=3.0, jump=2.0)
+COST = Cost(blocks=torch.full((LAYERS, SAMPLES), 10.0, dtype=torch.float64), head=3.0, jump=2.0)
 
 
 def readouts(seed):

@@ -29,6 +29,6 @@ for name, oldest in re.findall(r'"([\w.-]+)>=([\d.]+)', project.partition("depen
         print(f"{name}=={oldest}")
 PYTHON
 "$environment/bin/python" -m pip install --quiet --upgrade --prefer-binary --constraint "$constraints" \
-    --editable ".[pipeline]" pytest pytest-xdist hypothesis scikit-learn
+    --editable ".[pipeline,large,studies]" pytest pytest-xdist hypothesis
 "$environment/bin/python" -m pip list --format=freeze | grep -iE '^(numpy|torch|transformers|tokenizers|dvc|spacy)=='
 PATH="$PWD/$environment/bin:$PATH" "$environment/bin/python" -m pytest "$@"

@@ -1,0 +1,141 @@
+"""Records as CSV, Markdown and LaTeX, and tokens as readers can see them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from shortcuts import tables
+from shortcuts.artifacts import atomic_file, save_json
+
+Record = Mapping[str, Any]  # a value is a number, a string or a list of strings
+
+
+def visible(text: str) -> str:
+    """A token with its spaces, line breaks and control characters made visible.
+
+    >>> visible(" the\\n")
+    '␣the\\\\n'
+    """
+    return "".join(_visible(character) for character in text)
+
+
+def _visible(character: str) -> str:
+    if character == " ":
+        return "␣"
+    # Marks join with the character before them; a token may be one alone.
+    if not character.isprintable() or unicodedata.category(character).startswith("M"):
+        return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(character, f"U+{ord(character):04X}")
+    return character
+
+
+def save_text(path: Path, text: str) -> None:
+    """Write a text file, always anew and with the same line ends everywhere."""
+    with atomic_file(path) as file:
+        file.write(text.encode())
+
+
+def save_records(folder: Path, name: str, records: Sequence[Record]) -> None:
+    """One table as `name.json`, `name.csv` and `name.md`."""
+    save_json(folder / f"{name}.json", records)
+    save_text(folder / f"{name}.csv", to_csv(records))
+    save_text(folder / f"{name}.md", to_markdown(records))
+
+
+def to_csv(records: Sequence[Record]) -> str:
+    """Records with the same keys as CSV (RFC 4180, lines end in a line feed); a list becomes numbered columns."""
+    text = io.StringIO()
+    rows = [_flat(record) for record in records]
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _flat(record: Record) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in record.items():
+        if isinstance(value, list):
+            flat |= {f"{key}_{place}": item for place, item in enumerate(value, start=1)}
+        else:
+            flat[key] = value
+    return flat
+
+
+def to_markdown(records: Sequence[Record]) -> str:
+    """Records as a Markdown table, tokens made visible, numbers with four significant digits."""
+    if not records:
+        return ""
+    rows = [[_markdown_cell(key, value) for key, value in record.items()] for record in records]
+    return tables.markdown([key.replace("_", " ") for key in records[0]], rows) + "\n"
+
+
+def _markdown_cell(key: str, value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(_code(item) for item in value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return _code(value) if key == "token" else _escaped(str(value))
+
+
+def _code(text: str) -> str:
+    fence = "``" if "`" in text else "`"
+    space = " " if "`" in text else ""
+    return f"{fence}{space}{visible(text)}{space}{fence}".replace("|", "\\|")
+
+
+def _escaped(text: str) -> str:
+    """Text whose characters mean nothing to Markdown."""
+    return "".join(f"\\{character}" if character in "\\`*_[]<>|" else character for character in text)
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "'": r"\textquotesingle{}",
+    "`": r"\textasciigrave{}",
+    "-": r"{-}",  # else two of them become a dash
+    " ": r"\textvisiblespace{}",
+    "␣": r"\textvisiblespace{}",
+} | {special: f"\\{special}" for special in "#$%&_{}"}
+
+
+def latex(text: str) -> str:
+    r"""A token as ASCII that LaTeX sets letter by letter; what is not ASCII as its code point.
+
+    >>> latex(" 50%_é")
+    '\\textvisiblespace{}50\\%\\_U+00E9'
+    """
+    shown = "".join(c if c.isascii() or c == "␣" else f"U+{ord(c):04X}" for c in visible(text))
+    return "".join(_LATEX.get(character, character) for character in shown)
+
+
+def latex_tables(titles: Sequence[str], records: Sequence[Sequence[Record]]) -> str:
+    """One tabular for each title, a fragment for `\\input`; needs the packages textcomp and fontenc with T1."""
+    parts = ["% Needs \\usepackage[T1]{fontenc} and \\usepackage{textcomp}.\n"]
+    for title, rows in zip(titles, records, strict=True):
+        columns = "".join("l" if isinstance(value, (str, list)) else "r" for value in rows[0].values())
+        lines = [" & ".join(_latex_cell(value) for value in row.values()) + r" \\" for row in rows]
+        header = " & ".join(latex(key).replace(r"\_", " ") for key in rows[0]) + r" \\"
+        parts.append(
+            "\\par\\medskip\\noindent " + latex(title).replace(r"\textvisiblespace{}", " ") + "\\par\\smallskip\n"
+            f"\\noindent\\begin{{tabular}}{{{columns}}}\n\\hline\n{header}\n\\hline\n"
+            + "\n".join(lines)
+            + "\n\\hline\n\\end{tabular}\n"
+        )
+    return "".join(parts)
+
+
+def _latex_cell(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(r"\texttt{" + latex(item) + "}" for item in value)
+    return f"{value:.2f}" if isinstance(value, float) else latex(str(value))
