@@ -29,8 +29,15 @@ def states_card(
     corpus: str,
     split: str,
     sentences: int,
+    *,
+    vectors: int | None = None,
+    positions: str = "sampled",
+    precision: str = "float32",
 ) -> dict[str, Any]:
-    """The card of the hidden states of one split; tokens brought from elsewhere may have an empty card."""
+    """The card of the hidden states of one split; tokens brought from elsewhere may have an empty card.
+
+    vectors: recorded of every layer, if not one per sentence. positions, precision: as `extract` in params.yaml.
+    """
     from shortcuts.models import CONVENTION
 
     return {
@@ -42,9 +49,12 @@ def states_card(
         "corpus": {"name": corpus, "sentences_sha256": tokens_card.get("sentences_sha256")},
         "split": split,
         "sentences": sentences,
+        "positions": positions,
+        "vectors": sentences if vectors is None else vectors,
         "tokens_sha256": tokens_sha256,
         "seed": tokens_card.get("seed"),
         "dtype": "float32",
+        "precision": precision,
         "convention": CONVENTION,
         "versions": versions(),
     }
@@ -108,13 +118,13 @@ def check_states(card: Mapping[str, Any] | None, states_card: Mapping[str, Any],
     if card is None:
         raise InputError(f"{what} has no {FILE}, so what it was fitted on is not known; rerun stages 05 and 06")
     _check_identities(card["model"], states_card["model"], what, "the hidden states are those of")
-    keys = ["corpus", "seed", "convention", "tokenizer", "max_tokens"]
+    keys = ["corpus", "seed", "convention", "tokenizer", "max_tokens", "precision"]
     if card["split"] == states_card["split"]:
         keys.append("tokens_sha256")
     for key in keys:
-        if card[key] != states_card[key]:
+        if card.get(key) != states_card.get(key):
             raise InputError(
-                f"{what} was made with {key} {card[key]}, but the hidden states with {states_card[key]}; "
+                f"{what} was made with {key} {card.get(key)}, but the hidden states with {states_card.get(key)}; "
                 "rerun stages 03 to 06 together"
             )
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from shortcuts.hidden import Shard
 from shortcuts.models import LanguageModel
-from shortcuts.regression import Moments
+from shortcuts.regression import Gram, Moments, WhitenedMoments
 
 
 def layer_targets(source: int, layers: int, targets: str) -> range:
@@ -19,30 +19,43 @@ def layer_targets(source: int, layers: int, targets: str) -> range:
 
 def layer_moments(
     sources: Sequence[int], shards: Iterable[Shard], layers: int, targets: str, device: torch.device
-) -> dict[int, Moments]:
-    """The moments of some source layers against their target layers, in one pass over the shards."""
-    wanted = {source: layer_targets(source, layers, targets) for source in sources}
-    moments: dict[int, Moments] = {}
+) -> dict[int, WhitenedMoments]:
+    """The moments of some source layers against their target layers, in two passes over the shards.
+
+    shards: the same in every iteration; a generator, which can be read only once, will not do.
+    """
+    grams: dict[int, Gram] = {}
+    rows = 0
     for shard in shards:
-        states = shard.hidden_states.to(device).double()
-        for source, to in wanted.items():
+        rows += shard.hidden_states.shape[1]
+        for source in sources:
+            states = shard.hidden_states[source].to(device)
+            grams.setdefault(source, Gram(states.shape[-1], device)).update(states)
+    moments: dict[int, WhitenedMoments] = {}
+    for shard in shards:
+        states = shard.hidden_states.to(device)
+        rows -= states.shape[1]
+        for source in sources:
+            to = states[layer_targets(source, layers, targets).start :]
             if source not in moments:
-                moments[source] = Moments(states.shape[-1], len(to), device=device)
-            moments[source].update(states[source], states[to.start :])
+                moments[source] = WhitenedMoments(grams.pop(source).whitening(), len(to), states.shape[-1])
+            moments[source].update(states[source], to)
+    if rows:
+        raise ValueError("the second pass over the shards saw other rows than the first; give a list, not a generator")
     return moments
 
 
 @torch.inference_mode()
 def submodule_moments(model: LanguageModel, blocks: Sequence[int], shards: Iterable[Shard]) -> dict[int, list[Moments]]:
     """For each block, the moments of its sub-steps, each site made against the site read, in one pass."""
-    moments = {block: [Moments(model.width, 1, device=model.device) for _ in model.family.steps] for block in blocks}
+    moments = {block: [Moments(model.width, device=model.device) for _ in model.family.steps] for block in blocks}
     for shard in shards:
         for block in blocks:
             recorded = shard.attention_outputs[block].to(model.device)
             sites = model.sites(block, shard.hidden_states[block].to(model.device), _constant(recorded))
             sites = [site.to(model.device) for site in sites]  # blocks may lie on several devices
             for step, source in enumerate(model.family.sources):
-                moments[block][step].update(sites[source], sites[step + 1][None])
+                moments[block][step].update(sites[source], sites[step + 1])
     return moments
 
 

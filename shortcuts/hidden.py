@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from shortcuts import artifacts
 from shortcuts.cards import read_card
@@ -16,10 +17,12 @@ from shortcuts.errors import InputError
 from shortcuts.models import Call, LanguageModel, Watcher
 from shortcuts.tokens import Tokens
 
+Positions = Literal["sampled", "all"]  # of which tokens of a sentence the states are recorded
+
 
 @dataclass(frozen=True)
 class Shard:
-    """What is recorded of m sentences, at the sampled position of each; float32.
+    """What is recorded of m tokens, the sampled one of each sentence or all of them; float32.
 
     hidden_states: (L + 1, m, d), h_0..h_L.
     attention_outputs: (L, m, d), the attention sub-step of every block before its residual sum. It is the only
@@ -33,45 +36,52 @@ class Shard:
 
 @dataclass(frozen=True)
 class Batch:
-    """A right-padded batch of sentences."""
+    """A right-padded batch of sentences, and the m vectors of it that are wanted."""
 
-    rows: list[int]  # which sentences
     ids: Tensor  # (batch, tokens) int64
     mask: Tensor | None  # (batch, tokens) int64, or None where no padding can be seen
-    positions: Tensor  # (batch,) the sampled position of each
+    rows: Tensor  # (m,) where each vector goes among those of all sentences
+    places: Tensor  # (m,) in which line of the batch it is
+    positions: Tensor  # (m,) and at which position
 
     def at_positions(self, states: Tensor) -> Tensor:
-        """Of (batch, tokens, d), the vectors at the sampled positions, (batch, d)."""
-        return states[torch.arange(len(states), device=states.device), self.positions.to(states.device)]
+        """Of (batch, tokens, d), the wanted vectors, (m, d)."""
+        return states[self.places.to(states.device), self.positions.to(states.device)]
 
 
-def batches(tokens: Tokens, model: LanguageModel, tokens_per_batch: int) -> Iterator[Batch]:
+def batches(
+    tokens: Tokens, model: LanguageModel, tokens_per_batch: int, positions: Positions = "sampled"
+) -> Iterator[Batch]:
     """Batches of similar length, longest first, on the model's device.
 
-    For a causal model nothing after the sampled token can matter: sentences end there, and padding needs no mask.
-    For a masked one the sampled token is behind the mask token.
+    Where only the sampled position is wanted of a causal model, nothing after it can matter: sentences end there.
+    Padding needs no mask in a causal model. In a masked one the sampled token is behind the mask token.
     """
     causal = model.family.causal
-    sentences, positions = tokens.sentences, tokens.positions
-    lengths = [p + 1 if causal else len(ids) for ids, p in zip(sentences, positions.tolist(), strict=True)]
-    order = sorted(range(len(sentences)), key=lambda row: -lengths[row])
-    while order:
-        size = max(1, tokens_per_batch // lengths[order[0]])
-        rows, order = order[:size], order[size:]
-        width = lengths[rows[0]]
-        ids = torch.zeros(len(rows), width, dtype=torch.int64)
-        mask = torch.zeros_like(ids)
-        for place, row in enumerate(rows):
-            ids[place, : lengths[row]] = sentences[row][: lengths[row]]
-            mask[place, : lengths[row]] = 1
-            if model.mask_token is not None:  # tokens brought from elsewhere may still show what is to be guessed
-                ids[place, positions[row]] = model.mask_token
-        padded = not causal and lengths[rows[-1]] < width
+    lengths = tokens.positions + 1 if causal and positions == "sampled" else tokens.lengths
+    first_rows = lengths.cumsum(0) - lengths  # of every sentence's vectors, where all are wanted
+    order = torch.argsort(lengths, descending=True, stable=True)
+    start = 0
+    while start < len(order):
+        chosen = order[start : start + max(1, tokens_per_batch // int(lengths[order[start]]))]
+        start += len(chosen)
+        long, sampled = lengths[chosen], tokens.positions[chosen]
+        kept = zip(chosen.tolist(), long.tolist(), strict=True)
+        ids = pad_sequence([tokens.sentences[row][:n] for row, n in kept], batch_first=True)
+        if model.mask_token is not None:  # tokens brought from elsewhere may still show what is to be guessed
+            ids[torch.arange(len(chosen)), sampled] = model.mask_token
+        real = torch.arange(ids.shape[1]) < long[:, None]
+        rows, places, wanted = chosen, torch.arange(len(chosen)), sampled
+        if positions == "all":
+            places, wanted = real.nonzero(as_tuple=True)
+            rows = first_rows[chosen][places] + wanted
+        padded = not causal and not bool(real.all())
         yield Batch(
-            rows,
             ids.to(model.device),
-            mask.to(model.device) if padded else None,
-            positions[rows].to(model.device),
+            real.long().to(model.device) if padded else None,
+            rows.to(model.device),
+            places.to(model.device),
+            wanted.to(model.device),
         )
 
 
@@ -103,37 +113,54 @@ class SequenceRecorder(Watcher):
 
 
 @torch.inference_mode()
-def extract(model: LanguageModel, tokens: Tokens, first: int, last: int, tokens_per_batch: int) -> Shard:
+def extract(
+    model: LanguageModel,
+    tokens: Tokens,
+    first: int,
+    last: int,
+    tokens_per_batch: int,
+    positions: Positions = "sampled",
+) -> Shard:
     """Record sentences first..last-1 in a single forward pass each, in their own order.
+
+    positions: `sampled`, one vector per sentence; `all`, one per token, those of a sentence after each other.
 
     Raises `InputError` that names layer and sentence if a value is not finite.
     """
     part = tokens.part(first, last)
-    hidden = torch.empty(model.layers + 1, len(part), model.width)
-    attention = torch.empty(model.layers if model.family.steps else 0, len(part), model.width)
-    for batch in batches(part, model, tokens_per_batch):
+    vectors = count_vectors(part, positions)
+    # On the model's device, so that nothing waits for a copy until the shard is whole.
+    hidden = torch.empty(model.layers + 1, vectors, model.width, device=model.device)
+    attention = torch.empty(model.layers if model.family.steps else 0, vectors, model.width, device=model.device)
+    for batch in batches(part, model, tokens_per_batch, positions):
         recorder = _Recorder(batch)
         with model.watch(recorder):
             model.encode(batch.ids, batch.mask)
-        hidden[:, batch.rows] = torch.stack(recorder.states).float().cpu()
-        if recorder.attention:
-            attention[:, batch.rows] = torch.stack(recorder.attention).float().cpu()
-    check_finite(hidden, "layer", first)
-    check_finite(attention, "the attention of block", first)
-    return Shard(hidden, attention)
+        for kept, recorded in ((hidden, recorder.states), (attention, recorder.attention)):
+            for layer, states in enumerate(recorded):
+                kept[layer, batch.rows] = states.float()
+    owners = torch.repeat_interleave(part.lengths) if positions == "all" else torch.arange(len(part))
+    check_finite(hidden, "layer", first + owners)
+    check_finite(attention, "the attention of block", first + owners)
+    return Shard(hidden.cpu(), attention.cpu())
 
 
-def check_finite(values: Tensor, what: str, first: int) -> None:
-    """Raise `InputError` if one of values (places, n, d) is not finite.
+def count_vectors(tokens: Tokens, positions: Positions) -> int:
+    """How many vectors of each layer are recorded of these sentences."""
+    return int(tokens.lengths.sum()) if positions == "all" else len(tokens)
 
-    what: of what the places are numbers, and first: the number of the first of the n sentences, for the error.
+
+def check_finite(values: Tensor, what: str, sentences: Tensor) -> None:
+    """Raise `InputError` if one of values (places, m, d) is not finite.
+
+    what: of what the places are numbers; sentences: (m,) the number of the sentence of each vector, for the error.
     """
     bad = (~torch.isfinite(values).all(dim=-1)).nonzero()
     if len(bad):
         place, row = bad[0].tolist()
         raise InputError(
-            f"{what} {place} of sentence {first + row} has a value that is not finite; the numbers overflow, so check "
-            "the checkpoint's weights and dtype"
+            f"{what} {place} of sentence {int(sentences[row])} has a value that is not finite; the numbers overflow, "
+            "so check the checkpoint's weights and dtype"
         )
 
 
@@ -172,7 +199,8 @@ class HiddenStates:
         return self.card["width"]
 
     def __len__(self) -> int:
-        return self.card["sentences"]
+        """The vectors recorded of each layer: as many as sentences, or as tokens."""
+        return self.card["vectors"]
 
     @property
     def fingerprint(self) -> str:
@@ -182,6 +210,11 @@ class HiddenStates:
         """The shards, in the order of the sentences; a damaged one raises `InputError`."""
         for name, sha256 in self.card["files"].items():
             yield Shard(**artifacts.load(self.folder / name, sha256=sha256))
+
+    def layers_of(self, device: torch.device) -> Iterator[Tensor]:
+        """The hidden states (L + 1, m, d) of one shard after the other, on a device."""
+        for shard in self:
+            yield shard.hidden_states.to(device)
 
     def stack(self) -> Tensor:
         """All hidden states at once, (L + 1, n, d)."""

@@ -20,7 +20,7 @@ from shortcuts.families import stand_in_steps
 from shortcuts.models import LanguageModel
 
 Pair = tuple[int, int]
-KEPT = 64  # matrices in memory at a time; all those of a large model would fill it
+KEPT = 2**31  # bytes of matrices in memory at a time; all those of a large model would fill it
 
 
 def layer_file(source: int, target: int) -> str:
@@ -97,9 +97,10 @@ class _Maps(Mapping[Pair, Tensor]):
         if key not in self._loaded:
             if key not in self._files:
                 raise KeyError(f"{self.folder} has no matrix for {key}; it has {len(self._files)} others")
-            if len(self._loaded) >= KEPT:
+            matrix = self._read(self._files[key])
+            while self._loaded and (len(self._loaded) + 1) * matrix.nbytes > KEPT:
                 self._loaded.pop(next(iter(self._loaded)))
-            self._loaded[key] = self._read(self._files[key])
+            self._loaded[key] = matrix
         return self._loaded[key]
 
     def __iter__(self) -> Iterator[Pair]:

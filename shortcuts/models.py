@@ -252,6 +252,7 @@ def load_model(
         output_loading_info=True,
         **placed,
     )
+    _fuse_activations(network)
     missing = sorted(loaded["missing_keys"])
     if missing:  # the library would fill them with random numbers and say so in passing
         raise InputError(
@@ -281,6 +282,19 @@ def _check_blocks(model: LanguageModel, unexpected: Iterable[str], path: str | P
                 f"{path} has num_hidden_layers = {model.layers} but weights of more blocks, such as {key}; set it to "
                 "the number of blocks the checkpoint was trained with"
             )
+
+
+def _fuse_activations(network: nn.Module) -> None:
+    """Compute the tanh form of GELU in one pass over memory: the library's, equal to the last digits, takes eight.
+
+    On a CPU that is a quarter of the time of a block.
+    """
+    from transformers.activations import NewGELUActivation
+
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, NewGELUActivation):
+                setattr(module, name, nn.GELU(approximate="tanh"))
 
 
 def load_registered(entry: Model, name: str, device: str = "auto") -> LanguageModel:
@@ -432,6 +446,23 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {name} is not available here; use auto or cpu") from error
     return device
+
+
+@contextmanager
+def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
+    """The precision of matrix products of float32 inside: `float32`, `tf32` (CUDA only) or `bf16`.
+
+    Norms, softmax and the sums of the residual stream stay float32, and so does what is float64.
+    """
+    if precision == "tf32" and device.type != "cuda":
+        raise InputError(f"extract.precision is tf32, which only CUDA has, but the device is {device.type}; use bf16")
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    try:
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def computing_config(config: Any) -> dict[str, Any]:

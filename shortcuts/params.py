@@ -101,6 +101,8 @@ class Tokenize:
 
 @dataclass(frozen=True, kw_only=True)
 class Extract:
+    positions: Literal["sampled", "all"]  # of the train sentences; validation is always at the sampled position
+    precision: Literal["float32", "tf32", "bf16"]  # of the model's own matrix products
     tokens_per_batch: int = at_least(1)
     sentences_per_shard: int = at_least(1)
 

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from shortcuts import artifacts, cards
 from shortcuts.errors import InputError
+from shortcuts.ranks import ALONE, Ranks
 
 WORK = Path("data/.work")
 PATIENCE = 10.0  # seconds for the orphan of a killed `dvc` to notice and end, before the lock counts as taken
@@ -30,22 +31,45 @@ class Partial:
 
     An exclusive lock, which dies with its process, keeps a second run (or an orphan of a killed `dvc`) away.
 
+    Of several ranks the first takes the lock and publishes. Each has a journal of its own, and all journals are read
+    whatever the number of ranks that wrote them.
+
         with Partial("05_fit_layer_maps", "tiny-gpt2", recipe) as partial:
             for source in layers:
                 if source not in partial:
                     partial.save(source, {f"{source}_{j}.pickle": matrix for j, matrix in fit(source)})
-            partial.publish(folder, card)
+            if partial.gather():
+                partial.publish(folder, card)
     """
 
-    def __init__(self, stage: str, item: str, recipe: Mapping[str, Any], root: Path = WORK) -> None:
+    def __init__(
+        self, stage: str, item: str, recipe: Mapping[str, Any], root: Path = WORK, ranks: Ranks = ALONE
+    ) -> None:
+        self.ranks = ranks
         self.item_folder = root / stage / item
         self.folder = self.item_folder / artifacts.fingerprint([recipe, _code_fingerprint()])[:16]
-        self._journal = self.folder.with_suffix(".jsonl")
+        self._journal = self.folder.with_suffix(".jsonl" if ranks.first else f".{ranks.rank}.jsonl")
         self.resumed = 0  # units found finished when the run began
         self._units: dict[str, dict[str, Any]] = {}  # name -> {"files": {name: sha256}, "note": anything}
         self._lock = FileLock(self.item_folder / "lock")
 
     def __enter__(self) -> Partial:
+        if self.ranks.first:
+            self._lock_out_others()
+        try:
+            if self.ranks.first:
+                self._take_in_journals()
+                self._sweep()
+            self.ranks.wait()  # the journal is settled, and what is no part of it has been swept away
+            if not self.ranks.first:
+                self._units = self._read(self.folder.with_suffix(".jsonl"))
+        except BaseException:
+            self._lock.release()
+            raise
+        self.resumed = len(self._units)
+        return self
+
+    def _lock_out_others(self) -> None:
         with artifacts.writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
@@ -54,14 +78,6 @@ class Partial:
                 raise InputError(
                     f"another process is at work in {self.item_folder}; wait for it to end, or end it, and run again"
                 ) from None
-        try:
-            self._units = self._read_journal()
-            self._sweep()
-        except BaseException:
-            self._lock.release()
-            raise
-        self.resumed = len(self._units)
-        return self
 
     def __exit__(
         self,
@@ -83,6 +99,13 @@ class Partial:
             journal.flush()
             os.fsync(journal.fileno())
         self._units[str(unit)] = json.loads(line)  # so that a note reads the same now and after a resume
+
+    def gather(self) -> bool:
+        """Wait until every rank has finished its share; whether this is the one that publishes."""
+        self.ranks.wait()
+        if self.ranks.first and self.ranks.size > 1:
+            self._take_in_journals()
+        return self.ranks.first
 
     def load(self, name: str) -> Any:
         """Load a file that a finished unit saved."""
@@ -124,21 +147,28 @@ class Partial:
             if path.name not in keep:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-    def _read_journal(self) -> dict[str, dict[str, Any]]:
-        if not self._journal.exists():
-            return {}
+    def _take_in_journals(self) -> None:
+        """Make one journal of those of all ranks, of the units whose files are intact."""
+        others = sorted(self.item_folder.glob(f"{self.folder.name}.*.jsonl"))
+        found = {unit: entry for path in (self._journal, *others) for unit, entry in self._read(path).items()}
+        known = self._units
+        self._units = {unit: e for unit, e in found.items() if known.get(unit) == e or self._intact(e["files"])}
+        # Written anew so that a torn last line can never run into the next one.
+        with artifacts.atomic_file(self._journal) as file:
+            file.writelines(json.dumps(entry).encode() + b"\n" for entry in self._units.values())
+        for path in others:
+            path.unlink()
+
+    @staticmethod
+    def _read(journal: Path) -> dict[str, dict[str, Any]]:
         units: dict[str, dict[str, Any]] = {}
-        for line in self._journal.read_bytes().splitlines():
+        for line in journal.read_bytes().splitlines() if journal.exists() else ():
             try:
                 entry = json.loads(line)
                 units[entry["unit"]] = {key: entry[key] for key in ("unit", "files", "note")}
             except (ValueError, TypeError, KeyError):  # the line being written when the process died
                 continue
-        intact = {unit: entry for unit, entry in units.items() if self._intact(entry["files"])}
-        # Written anew so that a torn last line can never run into the next one.
-        with artifacts.atomic_file(self._journal) as file:
-            file.writelines(json.dumps(entry).encode() + b"\n" for entry in intact.values())
-        return intact
+        return units
 
     def _intact(self, files: Mapping[str, str]) -> bool:
         return isinstance(files, dict) and all(

@@ -65,12 +65,18 @@ def run(main: Callable[[], None]) -> None:
         main()
     except InputError as error:
         line = " ".join(str(error).split())
-        print(f"{Path(sys.argv[0]).name}: error: {line}", file=sys.stderr)
+        print(f"{_program()}: error: {line}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as interrupt:
         number = interrupt.args[0] if interrupt.args else signal.SIGINT
-        print(f"{Path(sys.argv[0]).name}: interrupted; what was finished is kept", file=sys.stderr)
+        print(f"{_program()}: interrupted; what was finished is kept", file=sys.stderr)
         sys.exit(128 + number)
+
+
+def _program() -> str:
+    """What a line of this process begins with: the script, and which of several ranks it is."""
+    name, ranks = Path(sys.argv[0]).name, int(os.environ.get("WORLD_SIZE", "1"))
+    return name if ranks == 1 else f"{name}, rank {os.environ['RANK']} of {ranks}"
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -33,7 +33,7 @@ class Tokens:
     @property
     def lengths(self) -> Tensor:
         """(n,) tokens of each sentence."""
-        return torch.tensor([len(ids) for ids in self.sentences])
+        return torch.tensor([len(ids) for ids in self.sentences], dtype=torch.int64)
 
     def part(self, first: int, last: int) -> Tokens:
         """Sentences first..last-1."""

@@ -3,7 +3,8 @@
 Reads   data/MODEL/CORPUS/tokens_SPLIT.pickle   from 03_tokenize.py
 Writes  data/MODEL/CORPUS/hidden_SPLIT/         shards of h_0..h_L and of the attention outputs, with card.json
 
-SPLIT is train or validation; both run if none is given. Resumes after a kill, shard by shard.
+SPLIT is train or validation; both run if none is given. Resumes after a kill, shard by shard; shares the shards out
+to the ranks that torchrun starts.
 
 Example: python stages/04_extract_hidden_states.py --model tiny-gpt2 --split train
 """
@@ -15,32 +16,39 @@ def main() -> None:
     args = parse_args(__doc__, device=True, split=True)
     from tqdm import tqdm
 
-    from shortcuts import artifacts, cards, hidden, models, tokens
+    from shortcuts import artifacts, cards, hidden, models, ranks, tokens
     from shortcuts.params import read_params
     from shortcuts.resume import Partial
 
     params = read_params(args.params)
     entry = params.model(args.model)
     folders = Folders(args.model, params.corpus)
+    own = ranks.join(args.device)
     model = models.load_registered(entry, args.model, args.device)
     for split in [args.split] if args.split else SPLITS:
         path = folders.tokens(split)
         data, tokens_card = tokens.load_tokens(path)
         tokens.check_fit(data, model.vocabulary, model.max_tokens, path)
+        positions = params.extract.positions if split == "train" else "sampled"
         sha256 = artifacts.file_sha256(path)
-        card = cards.states_card(model, tokens_card, sha256, params.corpus, split, len(data))
+        vectors = hidden.count_vectors(data, positions)
+        how = {"vectors": vectors, "positions": positions, "precision": params.extract.precision}
+        card = cards.states_card(model, tokens_card, sha256, params.corpus, split, len(data), **how)
         recipe = {"card": card, "extract": vars(params.extract), "device": model.device.type}
-        with Partial("04_extract_hidden_states", f"{args.model}.{params.corpus}.{split}", recipe) as partial:
-            with tqdm(total=len(data), desc=f"{args.model}: {split}", unit=" sentences", disable=None) as bar:
-                for number, first, last in hidden.shard_ranges(len(data), params.extract.sentences_per_shard):
-                    if number not in partial:
-                        shard = hidden.extract(model, data, first, last, params.extract.tokens_per_batch)
-                        partial.save(number, hidden.shard_files(shard, number))
-                    bar.update(last - first)
+        with Partial("04_extract_hidden_states", f"{args.model}.{params.corpus}.{split}", recipe, ranks=own) as partial:
+            shards = hidden.shard_ranges(len(data), params.extract.sentences_per_shard)
+            todo = own.share([shard for shard in shards if shard[0] not in partial])
+            bar = tqdm(todo, desc=f"{args.model}: {split}", unit=" shards", disable=None if own.first else True)
+            with models.arithmetic(params.extract.precision, model.device):
+                for number, first, last in bar:
+                    shard = hidden.extract(model, data, first, last, params.extract.tokens_per_batch, positions)
+                    partial.save(number, hidden.shard_files(shard, number))
+            if not partial.gather():
+                continue
             partial.publish(folders.hidden(split), card)
         print(
-            f"{args.model}: {model.layers + 1} layers of {len(data):,} {split} sentences recorded "
-            f"({partial.resumed} shards resumed), in {folders.hidden(split)}"
+            f"{args.model}: {model.layers + 1} layers of {card['vectors']:,} {split} tokens in {len(data):,} sentences "
+            f"recorded ({partial.resumed} shards resumed), in {folders.hidden(split)}"
         )
 
 

@@ -3,7 +3,8 @@
 Reads   data/MODEL/CORPUS/hidden_train/   hidden states, from 04_extract_hidden_states.py
 Writes  linreg/MODEL/CORPUS/layers/       i_j.pickle, the A (d, d) for which A @ h_i comes closest to h_j; card.json
 
-Each file opens with a plain pickle.load. Resumes after a kill, source layer by source layer.
+Each file opens with a plain pickle.load. Resumes after a kill, source layer by source layer; shares the
+source layers out to the ranks that torchrun starts.
 
 Example: python stages/05_fit_layer_maps.py --model tiny-gpt2
 """
@@ -15,22 +16,24 @@ def main() -> None:
     args = parse_args(__doc__, device=True)
     from tqdm import tqdm
 
-    from shortcuts import cards, fitting, hidden, maps, models, regression
+    from shortcuts import cards, fitting, hidden, maps, models, ranks, regression
     from shortcuts.params import read_params
     from shortcuts.resume import Partial
 
     params = read_params(args.params)
     params.model(args.model)
     folders = Folders(args.model, params.corpus)
+    own = ranks.join(args.device)
     device = models.choose_device(args.device)
     states = hidden.HiddenStates.open(folders.hidden("train"))
     regression.check_rows(len(states), states.width)
     targets = {i: fitting.layer_targets(i, states.layers, params.fit.targets) for i in range(states.layers)}
 
     recipe = {"states": states.fingerprint, "targets": params.fit.targets, "device": device.type}
-    with Partial("05_fit_layer_maps", f"{args.model}.{params.corpus}", recipe) as partial:
-        todo = {i: 1 + len(targets[i]) for i in targets if i not in partial}
-        with tqdm(total=len(todo), desc=f"{args.model}: fit", unit=" layers", disable=None) as bar:
+    with Partial("05_fit_layer_maps", f"{args.model}.{params.corpus}", recipe, ranks=own) as partial:
+        todo = {i: 1 + len(targets[i]) for i in own.share([i for i in targets if i not in partial])}
+        hide = None if own.first else True
+        with tqdm(total=len(todo), desc=f"{args.model}: fit", unit=" layers", disable=hide) as bar:
             for group in fitting.passes(todo, states.width, params.fit.memory_gib):
                 moments = fitting.layer_moments(group, states, states.layers, params.fit.targets, device)
                 for source in group:
@@ -38,12 +41,14 @@ def main() -> None:
                     files = maps.layer_files(source, targets[source], solution.matrices)
                     partial.save(source, files, note=solution.rank)
                     bar.update()
-        ranks = {str(i): partial.note(i) for i in targets}
+        if not partial.gather():
+            return
+        found = {str(i): partial.note(i) for i in targets}
         matrices = len(partial.checksums())
-        partial.publish(folders.layer_maps, cards.maps_card(states.card, ranks))
+        partial.publish(folders.layer_maps, cards.maps_card(states.card, found))
     print(
         f"{args.model}: {matrices} matrices from {len(targets)} source layers ({partial.resumed} resumed; "
-        f"{maps.describe_ranks(ranks, states.width)}), in {folders.layer_maps}"
+        f"{maps.describe_ranks(found, states.width)}), in {folders.layer_maps}"
     )
 
 

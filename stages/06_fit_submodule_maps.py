@@ -3,7 +3,8 @@
 Reads   data/MODEL/CORPUS/hidden_train/    hidden states, from 04_extract_hidden_states.py, and the model
 Writes  linreg/MODEL/CORPUS/submodules/    pB_a_b.pickle, the matrix (d, d) from site a to site b = a + 1 of block B
 
-Each file opens with a plain pickle.load. Resumes after a kill, block by block.
+Each file opens with a plain pickle.load. Resumes after a kill, block by block; shares the blocks out to the
+ranks that torchrun starts.
 
 Example: python stages/06_fit_submodule_maps.py --model tiny-gpt2
 """
@@ -15,7 +16,7 @@ def main() -> None:
     args = parse_args(__doc__, device=True)
     from tqdm import tqdm
 
-    from shortcuts import cards, fitting, hidden, maps, models, regression
+    from shortcuts import cards, fitting, hidden, maps, models, ranks, regression
     from shortcuts.params import read_params
     from shortcuts.resume import Partial
 
@@ -24,17 +25,20 @@ def main() -> None:
     folders = Folders(args.model, params.corpus)
     states = hidden.HiddenStates.open(folders.hidden("train"))
     regression.check_rows(len(states), states.width)
+    own = ranks.join(args.device)
     model = models.load_registered(entry, args.model, args.device)
     cards.check_model(states.card, model, states.folder)
     steps = range(len(model.family.steps))
 
     recipe = {"states": states.fingerprint, "device": model.device.type}
-    with Partial("06_fit_submodule_maps", f"{args.model}.{params.corpus}", recipe) as partial:
+    with Partial("06_fit_submodule_maps", f"{args.model}.{params.corpus}", recipe, ranks=own) as partial:
         blocks = range(model.layers) if steps else ()  # of a model read by structure alone, parts are not known
-        todo = {block: 2 * len(steps) for block in blocks if block not in partial}
-        with tqdm(total=len(todo), desc=f"{args.model}: fit", unit=" blocks", disable=None) as bar:
+        todo = {block: 2 * len(steps) for block in own.share([b for b in blocks if b not in partial])}
+        hide = None if own.first else True
+        with tqdm(total=len(todo), desc=f"{args.model}: fit", unit=" blocks", disable=hide) as bar:
             for group in fitting.passes(todo, states.width, params.fit.memory_gib):
-                moments = fitting.submodule_moments(model, group, states)
+                with models.arithmetic(states.card["precision"], model.device):
+                    moments = fitting.submodule_moments(model, group, states)
                 for block in group:
                     solutions = [moment.solve() for moment in moments.pop(block)]
                     files = maps.submodule_files(
@@ -42,10 +46,12 @@ def main() -> None:
                     )
                     partial.save(block, files, note=[solution.rank for solution in solutions])
                     bar.update()
-        ranks = {f"p{b}_{a}": partial.note(b)[a] for b in blocks for a in steps}
+        if not partial.gather():
+            return
+        found = {f"p{b}_{a}": partial.note(b)[a] for b in blocks for a in steps}
         matrices = len(partial.checksums())
-        partial.publish(folders.submodule_maps, cards.maps_card(states.card, ranks))
-    fitted = maps.describe_ranks(ranks, states.width) if steps else "the parts of this model's blocks are not known"
+        partial.publish(folders.submodule_maps, cards.maps_card(states.card, found))
+    fitted = maps.describe_ranks(found, states.width) if steps else "the parts of this model's blocks are not known"
     print(
         f"{args.model}: {matrices} matrices from {model.layers} blocks ({partial.resumed} resumed; {fitted}), "
         f"in {folders.submodule_maps}"

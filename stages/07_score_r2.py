@@ -14,7 +14,7 @@ def main() -> None:
     args = parse_args(__doc__, device=True)
     from tqdm import tqdm
 
-    from shortcuts import artifacts, cards, hidden, maps, models, scores
+    from shortcuts import artifacts, cards, fitting, hidden, maps, models, scores
     from shortcuts.params import read_params
 
     params = read_params(args.params)
@@ -23,16 +23,18 @@ def main() -> None:
     device = models.choose_device(args.device)
     fitted = maps.LayerMaps.load(folders.layer_maps)
     pairs = list(fitted)
-    results = {}
+    jumps = {"score_mat": fitted.jump, "score_id": lambda states, source, target: states}
+    sources = {i: sum(source == i for source, _ in pairs) for i, _ in pairs}
+    groups = list(fitting.passes(sources, fitted.card["width"], params.fit.memory_gib))
+    results: dict[str, dict[str, dict]] = {split: {name: {} for name in jumps} for split in SPLITS}
     for split in SPLITS:
         states = hidden.HiddenStates.open(folders.hidden(split))
         cards.check_states(fitted.card, states.card, folders.layer_maps)
-        stacked = states.stack().to(device)
-        bar = tqdm(pairs, desc=f"{args.model}: r2 on {split}", unit=" pairs", disable=None)
-        results[split] = {
-            "score_mat": scores.r2_pairs(stacked, fitted.jump, bar),
-            "score_id": scores.r2_pairs(stacked, lambda h, i, j: h, pairs),
-        }
+        for group in groups:
+            parts = tqdm(states.layers_of(device), desc=f"{args.model}: r2 on {split}", unit=" shards", disable=None)
+            scored = scores.r2_pairs(parts, jumps, [pair for pair in pairs if pair[0] in group])
+            for name in jumps:
+                results[split][name] |= scored[name]
     artifacts.save(folders.r2, {**results["validation"], "train": results["train"], "card": fitted.card})
     means = {name: sum(score.values()) / len(score) for name, score in results["validation"].items()}
     print(

@@ -6,7 +6,7 @@ Reads   data/MODEL/CORPUS/tokens_validation.pickle   from 03_tokenize.py
 Writes  data/MODEL/CORPUS/fixed_exits.pickle   `records`: for each mapping and layer, per sample, the top-10 token ids,
         the two largest probabilities, surprisal and KL (nats); `positions`, `cost`, `card`
 
-Resumes after a kill, chunk of sentences by chunk of sentences.
+Resumes after a kill, chunk of sentences by chunk of sentences; shares the chunks out to the ranks that torchrun starts.
 
 Example: python stages/08_score_exits.py --model tiny-gpt2
 """
@@ -18,13 +18,14 @@ def main() -> None:
     args = parse_args(__doc__, device=True)
     from tqdm import tqdm
 
-    from shortcuts import artifacts, cards, cost, exits, hidden, maps, models, tokens
+    from shortcuts import artifacts, cards, cost, exits, hidden, maps, models, ranks, tokens
     from shortcuts.params import read_params
     from shortcuts.resume import Partial
 
     params = read_params(args.params)
     entry = params.model(args.model)
     folders = Folders(args.model, params.corpus)
+    own = ranks.join(args.device)
     model = models.load_registered(entry, args.model, args.device)
     layer_maps = maps.LayerMaps.load(folders.layer_maps, model)
     submodule_maps = maps.SubmoduleMaps.load(folders.submodule_maps, model)
@@ -33,6 +34,7 @@ def main() -> None:
         cards.check_states(fitted.card, states.card, fitted.folder)
     data = tokens.load_states_tokens(folders.tokens("validation"), states.card)
     stacked = states.stack()
+    how = (params.extract.tokens_per_batch, states.card["precision"])
 
     card = {
         "states": states.fingerprint,
@@ -40,19 +42,16 @@ def main() -> None:
         "submodule_maps": artifacts.fingerprint(submodule_maps.card),
     }
     recipe = {**card, "exits": vars(params.exits), "extract": vars(params.extract), "device": model.device.type}
-    with Partial("08_score_exits", f"{args.model}.{params.corpus}", recipe) as partial:
+    with Partial("08_score_exits", f"{args.model}.{params.corpus}", recipe, ranks=own) as partial:
         chunks = list(hidden.shard_ranges(len(data), params.exits.sentences_per_chunk))
-        with tqdm(total=len(data), desc=f"{args.model}: exits", unit=" sentences", disable=None) as bar:
-            for number, first, last in chunks:
-                if number not in partial:
-                    part = data.part(first, last)
-                    guesses = exits.layer_guesses(stacked[:, first:last], layer_maps)
-                    guesses |= exits.part_guesses(model, part, submodule_maps, params.extract.tokens_per_batch)
-                    for mapping, guess in guesses.items():
-                        hidden.check_finite(guess, f"what {mapping} makes of layer", first)
-                    readouts = exits.score_exits(model, stacked[:, first:last], guesses)
-                    partial.save(number, exits.chunk_files(readouts, number))
-                bar.update(last - first)
+        todo = own.share([chunk for chunk in chunks if chunk[0] not in partial])
+        bar = tqdm(todo, desc=f"{args.model}: exits", unit=" chunks", disable=None if own.first else True)
+        for number, first, last in bar:
+            part = stacked[:, first:last], data.part(first, last)
+            readouts = exits.score_chunk(model, *part, layer_maps, submodule_maps, *how, first)
+            partial.save(number, exits.chunk_files(readouts, number))
+        if not partial.gather():
+            return
         records = exits.join_chunks([partial.load(exits.chunk_file(number)) for number, _, _ in chunks])
         counted = cost.count(model, data.lengths, data.positions)
         result = {"records": records, "positions": data.positions, "cost": vars(counted), "card": card}

@@ -1,6 +1,7 @@
 """Files between the stages: the same bytes for the same value, whole or absent, nothing called at their command."""
 
 import collections
+import contextlib
 import hashlib
 import pickle
 import re

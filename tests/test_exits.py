@@ -6,13 +6,17 @@ from unittest import mock
 import pytest
 import tiny
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shortcuts import LayerMaps, SubmoduleMaps
-from shortcuts.exits import join_chunks, layer_guesses, part_guesses, read_out, score_exits
+from shortcuts.cards import maps_card, states_card
+from shortcuts.exits import Judge, join_chunks, layer_guesses, part_guesses, read_out, score_exits, top
 from shortcuts.families import PARTS
 from shortcuts.fitting import layer_moments, layer_targets, submodule_moments
 from shortcuts.hidden import extract
 from shortcuts.maps import layer_files, submodule_files
+from shortcuts.models import arithmetic
 from shortcuts.resume import Partial
 from shortcuts.scores import in_top, r2_pairs
 
@@ -20,18 +24,19 @@ from shortcuts.scores import in_top, r2_pairs
 def study(model, folder, train=200, validation=60):
     """Maps of a tiny model, with its validation tokens and states."""
     shard = extract(model, tiny.tokens(model, train, seed=1), 0, train, 500)
+    card = maps_card(states_card(model, {}, "0" * 64, "corpus", "train", train), {})
     moments = layer_moments(range(model.layers), [shard], model.layers, "all", torch.device("cpu"))
     with Partial("05", "item", {}, root=folder) as partial:
         for source in range(model.layers):
             targets = layer_targets(source, model.layers, "all")
             partial.save(source, layer_files(source, targets, moments[source].solve().matrices))
-        partial.publish(folder / "layers", {})
+        partial.publish(folder / "layers", card)
     with Partial("06", "item", {}, root=folder) as partial:
         for block, steps in submodule_moments(model, range(model.layers), [shard]).items():
             partial.save(
                 block, submodule_files(block, model.family.sources, [step.solve().matrices[0] for step in steps])
             )
-        partial.publish(folder / "submodules", {})
+        partial.publish(folder / "submodules", card)
     tokens = tiny.tokens(model, validation, seed=2)
     states = extract(model, tokens, 0, validation, 500).hidden_states
     return tokens, states, LayerMaps.load(folder / "layers"), SubmoduleMaps.load(folder / "submodules")
@@ -49,7 +54,7 @@ def exited(request, tmp_path_factory):
 def test_a_model_of_linear_blocks_is_left_anywhere_without_loss(family, tmp_path):
     model = tiny.linear_model(family)
     tokens, states, layer_maps, submodule_maps = study(model, tmp_path)
-    assert min(r2_pairs(states, layer_maps.jump, layer_maps).values()) == pytest.approx(1, abs=1e-6)
+    assert min(r2_pairs([states], {"mat": layer_maps.jump}, layer_maps)["mat"].values()) == pytest.approx(1, abs=1e-6)
     guesses = layer_guesses(states, layer_maps) | part_guesses(model, tokens, submodule_maps, 300)
     scores = score_exits(model, states, guesses)
     whole = scores["mat", model.layers]
@@ -88,7 +93,7 @@ def test_id_reads_the_state_itself_out(exited):
     model, tokens, states, _, scores, _ = exited
     with torch.inference_mode():
         logits = model.decode(states[1])
-        full = model.decode(states[-1]).log_softmax(-1)
+        full = Judge.of(model.decode(states[-1]))
     expected = read_out(logits, full)
     assert torch.equal(scores["id", 1].top_ids, expected.top_ids)
     torch.testing.assert_close(scores["id", 1].kl, expected.kl, atol=1e-5, rtol=1e-4)
@@ -173,5 +178,27 @@ def test_surprisal_stays_finite_where_a_probability_underflows():
     full[0, 0] = 500.0
     exit_logits = torch.zeros(1, 12)
     exit_logits[0, 3] = 10.0
-    readout = read_out(exit_logits, full.log_softmax(-1))
+    readout = read_out(exit_logits, Judge.of(full))
     assert readout.surprisal[0] == pytest.approx(500, abs=1e-3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.integers(1, 5), width=st.integers(10, 6000), k=st.integers(1, 10), seed=st.integers(0, 10**6))
+def test_top_equals_topk_for_any_width(rows, width, k, seed):
+    values = torch.randperm(rows * width, generator=torch.Generator().manual_seed(seed)).reshape(rows, width).float()
+    found, places = top(values, k)
+    expected = values.topk(k, dim=1)
+    assert torch.equal(found, expected.values)
+    assert torch.equal(places, expected.indices)
+
+
+def test_in_bf16_the_model_computes_less_exactly_and_the_scores_as_exactly_as_ever(exited):
+    model, _, states, guesses, scores, _ = exited
+    with arithmetic("bf16", model.device):
+        rough = score_exits(model, states, guesses)
+    for key, readout in rough.items():
+        for name, value in vars(readout).items():
+            assert value.dtype == getattr(scores[key], name).dtype  # no bfloat16 in a file
+    assert rough["id", model.layers].kl.max() == 0  # a judge of the same precision
+    kl = torch.stack([torch.stack([found[key].kl for key in scores]) for found in (scores, rough)])
+    assert 0 < (kl[0] - kl[1]).abs().max() < 0.2

@@ -6,7 +6,8 @@ import torch
 
 from shortcuts.cards import states_card
 from shortcuts.errors import InputError
-from shortcuts.hidden import HiddenStates, extract, shard_files, shard_ranges
+from shortcuts.hidden import HiddenStates, count_vectors, extract, shard_files, shard_ranges
+from shortcuts.models import arithmetic
 from shortcuts.resume import Partial
 from shortcuts.tokens import Tokens
 
@@ -91,3 +92,57 @@ def test_stored_shards_come_back_in_order_and_a_damaged_one_is_refused(model, tm
 def test_states_without_their_stage_name_the_stage(tmp_path):
     with pytest.raises(InputError, match="04_extract_hidden_states"):
         HiddenStates.open(tmp_path / "nothing")
+
+
+def test_all_positions_are_those_of_each_sentence_run_alone(model):
+    tokens = tiny.tokens(model, 20)
+    shard = extract(model, tokens, 0, 20, 100, "all")
+    first = 0
+    for ids in tokens.sentences:
+        with torch.inference_mode():
+            out = model.network(input_ids=ids[None], output_hidden_states=True)
+        for layer in range(model.layers):
+            rows = shard.hidden_states[layer, first : first + len(ids)]
+            torch.testing.assert_close(rows, out.hidden_states[layer][0], atol=1e-5, rtol=1e-5)
+        first += len(ids)
+    assert shard.hidden_states.shape[1] == shard.attention_outputs.shape[1] == first == count_vectors(tokens, "all")
+
+
+def test_all_positions_hold_the_sampled_ones(model):
+    tokens = tiny.tokens(model, 20)
+    every = extract(model, tokens, 0, 20, 64, "all")
+    sampled = extract(model, tokens, 0, 20, 64)
+    rows = tokens.lengths.cumsum(0) - tokens.lengths + tokens.positions
+    torch.testing.assert_close(every.hidden_states[:, rows], sampled.hidden_states, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(every.attention_outputs[:, rows], sampled.attention_outputs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("positions", ["sampled", "all"])
+def test_an_overflow_names_its_sentence_at_all_positions_too(positions):
+    model = tiny.model("gpt2")
+    tokens = tiny.tokens(model, 10)
+    with torch.no_grad():  # a token that only sentence 7 has
+        tokens.sentences[7][tokens.positions[7]] = 96
+        for row, ids in enumerate(tokens.sentences):
+            if row != 7:
+                ids[ids == 96] = 5
+        model.network.transformer.wte.weight[96] = float("inf")
+    with pytest.raises(InputError, match=r"of sentence 7 "):
+        extract(model, tokens, 0, 10, 100, positions)
+
+
+def test_precision_is_that_of_the_products_and_leaves_no_trace():
+    model = tiny.model("gpt2")
+    tokens = tiny.tokens(model, 20)
+    exact = extract(model, tokens, 0, 20, 100).hidden_states
+    with arithmetic("bf16", model.device):
+        rough = extract(model, tokens, 0, 20, 100).hidden_states
+    with arithmetic("float32", model.device):
+        again = extract(model, tokens, 0, 20, 100).hidden_states
+    assert torch.equal(again, exact)
+    assert rough.dtype == torch.float32
+    error = (rough - exact)[1:].norm() / exact[1:].norm()
+    assert 1e-4 < error < 3e-2  # bfloat16 keeps 8 bits
+    assert torch.equal(rough[0], exact[0])  # no product before the first block
+    with pytest.raises(InputError, match="only CUDA has"), arithmetic("tf32", model.device):
+        pass

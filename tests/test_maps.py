@@ -22,7 +22,10 @@ def fitted(request, tmp_path_factory):
     model = tiny.model(request.param)
     folder = tmp_path_factory.mktemp("linreg")
     shard = extract(model, tiny.tokens(model, 150), 0, 150, 500)
-    card = maps_card(states_card(model, {}, "0" * 64, "corpus", "train", 150), {})
+    card = maps_card(
+        states_card(model, {}, "0" * 64, "corpus", "train", 150),
+        {},
+    )
     moments = layer_moments(range(model.layers), [shard], model.layers, "all", torch.device("cpu"))
     with Partial("05", "item", {}, root=folder) as partial:
         for source in range(model.layers):
@@ -64,8 +67,8 @@ def test_a_jump_is_the_least_squares_prediction_and_its_transpose_is_not(fitted)
 def test_on_the_train_split_no_map_is_worse_than_leaving_the_vector_alone(fitted):
     model, shard, folder = fitted
     maps = LayerMaps.load(folder / "layers", model)
-    mat = r2_pairs(shard.hidden_states, maps.jump, maps)
-    identity = r2_pairs(shard.hidden_states, lambda h, i, j: h, maps)
+    scores = r2_pairs([shard.hidden_states], {"mat": maps.jump, "id": lambda h, i, j: h}, maps)
+    mat, identity = scores["mat"], scores["id"]
     assert len(mat) == tiny.LAYERS * (tiny.LAYERS + 1) // 2
     assert all(mat[pair] >= identity[pair] - 1e-9 for pair in mat)
     assert any(mat[pair] > identity[pair] + 0.01 for pair in mat)

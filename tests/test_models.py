@@ -144,3 +144,18 @@ def test_a_missing_checkpoint_and_an_unknown_family_end_in_one_clear_error(tmp_p
 
 def test_an_empty_batch_of_sentences_gives_no_batches(model):
     assert list(batches(Tokens([], torch.empty(0, dtype=torch.int64)), model, 100)) == []
+
+
+def test_the_fused_activation_is_the_librarys_and_stands_in_its_place(repository):
+    from transformers import AutoModelForCausalLM
+    from transformers.activations import NewGELUActivation
+
+    folder = repository / "models" / "tiny-gpt2"
+    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    ours = load_model(folder, device="cpu").network
+    kinds = [{type(module) for module in network.modules()} for network in (theirs, ours)]
+    assert NewGELUActivation in kinds[0]
+    assert NewGELUActivation not in kinds[1]
+    ids = torch.arange(20)[None]
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(ids).logits, theirs(ids).logits, atol=2e-5, rtol=1e-5)

@@ -10,7 +10,9 @@ from sklearn.linear_model import LinearRegression
 from shortcuts.errors import InputError
 from shortcuts.fitting import layer_moments, layer_targets, passes
 from shortcuts.hidden import Shard
-from shortcuts.regression import Moments, check_rows, fit
+from shortcuts.regression import Gram, Moments, check_rows, fit
+
+CPU = torch.device("cpu")
 
 
 def towering(n, d, seed):
@@ -87,17 +89,52 @@ def test_coordinates_that_are_always_zero_get_no_weight():
 
 
 def test_one_batch_or_many_give_the_same_map():
-    x, y = torch.from_numpy(towering(500, 10, 1)), torch.randn(2, 500, 10)
-    whole, streamed = Moments(10, 2), Moments(10, 2)
+    x, y = torch.from_numpy(towering(500, 10, 1)), torch.randn(500, 10)
+    whole, streamed = Moments(10), Moments(10)
     whole.update(x, y)
     for rows in torch.arange(500).split(37):
-        streamed.update(x[rows], y[:, rows])
+        streamed.update(x[rows], y[rows])
     torch.testing.assert_close(whole.solve().matrices, streamed.solve().matrices, atol=1e-9, rtol=1e-9)
 
 
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), width=st.integers(1, 12), rank=st.integers(1, 12), parts=st.integers(1, 4))
+def test_a_whitened_source_has_orthonormal_columns_of_the_same_span(seed, width, rank, parts):
+    rng = np.random.default_rng(seed)
+    rank = min(rank, width)
+    x = rng.normal(size=(60, rank)) @ rng.normal(size=(rank, width)) * np.geomspace(1, 3000, width)
+    gram = Gram(width)
+    for part in torch.from_numpy(x).tensor_split(parts):
+        gram.update(part)
+    white = (torch.from_numpy(x) @ gram.whitening()).numpy()
+    assert white.shape == (60, rank)
+    np.testing.assert_allclose(white.T @ white, np.eye(rank), atol=1e-5)
+    np.testing.assert_allclose(white @ (white.T @ x), x, atol=1e-5 * np.abs(x).max())
+
+
+def test_products_in_float32_with_a_whitened_source_predict_as_well_as_float64():
+    """Also where the source is ill-conditioned and its moments in float32 would be useless."""
+    x = torch.from_numpy(towering(2000, 20, 1)).float()
+    x[:, 1] = x[:, 0] + 1e-3 * x[:, 1] * x[:, 0].norm() / x[:, 1].norm()
+    y = x @ torch.randn(20, 20) + torch.randn(2000, 20)
+    exact = fit(x, y).matrices[0]
+    found = layer_moments([0], [Shard(torch.stack([x, y]), x[:0])], 1, "all", CPU)[0].solve().matrices[0]
+    worst = ((found - exact) @ x.T.double()).norm(dim=1) / y.double().norm(dim=0)
+    assert worst.max() < 1e-6  # of every coordinate, however small beside the others
+    in_float32 = torch.linalg.solve(x.T @ x, x.T @ y).T.double()
+    assert ((in_float32 - exact) @ x.T.double()).norm() / y.double().norm() > 1e-6  # positive control
+
+
+def test_shards_that_can_be_read_only_once_are_refused():
+    shards = [Shard(torch.randn(2, 20, 3), torch.empty(0)) for _ in range(2)]
+    layer_moments([0], shards, 1, "all", CPU)
+    with pytest.raises(ValueError, match="a list, not a generator"):
+        layer_moments([0], iter(shards), 1, "all", CPU)
+
+
 @pytest.mark.parametrize("targets", ["all", "last"])
-def test_all_pairs_come_out_of_one_pass_over_the_shards(targets):
-    states = torch.randn(4, 90, 7)
+def test_all_pairs_come_out_of_streamed_shards(targets):
+    states = torch.randn(4, 90, 7, dtype=torch.float64)
     shards = [Shard(part, part[:-1]) for part in states.split(40, dim=1)]
     moments = layer_moments(range(3), shards, 3, targets, torch.device("cpu"))
     for source in range(3):

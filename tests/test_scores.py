@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import entropy
 from sklearn.metrics import r2_score
 
-from shortcuts.scores import bootstrap_interval, in_top, kl_divergence, r2, r2_pairs
+from shortcuts.scores import Spread, bootstrap_interval, in_top, kl_divergence, r2, r2_pairs
 
 
 @settings(max_examples=50, deadline=None)
@@ -34,7 +34,7 @@ def test_the_mean_scores_zero_the_truth_one_and_constants_all_or_nothing():
 def test_r2_pairs_scores_each_jump():
     states = torch.randn(3, 40, 5)
     jump = lambda h, i, j: h * (i + 1) / j  # noqa: E731
-    scores = r2_pairs(states, jump, [(0, 1), (1, 2)])
+    scores = r2_pairs(states.split(17, dim=1), {"jump": jump}, [(0, 1), (1, 2)])["jump"]
     assert scores == {
         (0, 1): pytest.approx(r2_score(states[1], states[0])),
         (1, 2): pytest.approx(r2_score(states[2], states[1])),
@@ -52,9 +52,11 @@ def test_precision_at_k_equals_a_loop_and_grows_with_k():
 
 def test_kl_equals_scipys_and_is_zero_only_for_the_same_distribution():
     log_p, log_q = (torch.randn(20, 13, dtype=torch.float64).log_softmax(-1) for _ in range(2))
-    np.testing.assert_allclose(kl_divergence(log_p, log_q), entropy(log_p.exp(), log_q.exp(), axis=-1), rtol=1e-9)
-    assert kl_divergence(log_p, log_p).abs().max() == 0
-    assert (kl_divergence(log_p, log_q) > 0).all()
+    np.testing.assert_allclose(
+        kl_divergence(log_p.exp(), log_p, log_q), entropy(log_p.exp(), log_q.exp(), axis=-1), rtol=1e-9
+    )
+    assert kl_divergence(log_p.exp(), log_p, log_p).abs().max() == 0
+    assert (kl_divergence(log_p.exp(), log_p, log_q) > 0).all()
 
 
 def test_the_bootstrap_interval_is_that_of_normal_theory_for_many_samples():
@@ -67,3 +69,14 @@ def test_the_bootstrap_interval_is_that_of_normal_theory_for_many_samples():
     assert torch.equal(low, again[0])
     other = bootstrap_interval(values, 4000, 0.95, seed=2)
     assert not torch.equal(low, other[0])
+
+
+@settings(max_examples=50, deadline=None)
+@given(sizes=st.lists(st.integers(1, 30), min_size=1, max_size=6), seed=st.integers(0, 10**6), far=st.floats(0, 1e6))
+def test_the_spread_of_parts_is_that_of_the_whole(sizes, seed, far):
+    rows = far + np.random.default_rng(seed).normal(size=(sum(sizes), 3))
+    spread = Spread()
+    for part in torch.from_numpy(rows).split(sizes):
+        spread.update(part)
+    np.testing.assert_allclose(spread.total, rows.var(axis=0) * len(rows), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(spread.mean, rows.mean(axis=0), rtol=1e-12)

@@ -54,7 +54,12 @@ def make_study(folder: Path) -> Path:
     params["corpus"] = "my-text"
     params["corpora"]["my-text"]["path"] = "text.txt"
     params["sentences"] = {"train": 200, "validation": 60}
-    params["extract"] = {"tokens_per_batch": 256, "sentences_per_shard": 30}
+    params["extract"] = {
+        "positions": "sampled",
+        "precision": "float32",
+        "tokens_per_batch": 256,
+        "sentences_per_shard": 30,
+    }
     params["exits"] = {"sentences_per_chunk": 25}
     params["registry"] |= {f"toy-{kind}": {"path": kind, "revision": None} for kind in ("gpt2", "bert")}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))

@@ -1,0 +1,132 @@
+"""How do time and memory of extraction and fit grow with sentences n, width d and layers L?
+
+Every point is a fresh process with random weights and random tokens, so that its peak memory is its own; memory is
+counted from the moment the model is there. Extraction saves its shards; the fit reads shards of 500 rows and takes one
+source layer at a time. Exponents are fitted to the last three points of a curve, where the constant part weighs least.
+
+Example: python benchmarks/growth.py --out docs/figures/growth.png
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+BASE = {"n": 2000, "d": 128, "L": 6}
+POINTS = {"n": [1000, 2000, 4000, 8000], "d": [64, 128, 256, 512], "L": [3, 6, 12, 24]}
+# The blocks' products are n L d^2; the moments' n L^2 d^2, then L^2 d^3 to solve; one source's moments are L d^2.
+THEORY = {
+    ("extract", "seconds"): {"n": 1, "d": 2, "L": 1},
+    ("extract", "MiB"): {"n": 0, "d": 1, "L": 1},
+    ("fit", "seconds"): {"n": 1, "d": 2, "L": 2},
+    ("fit", "MiB"): {"n": 0, "d": 2, "L": 1},
+}
+ROWS, TOKENS = 500, 12  # of a shard; of a sentence
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("growth.png"), help="figure (default: %(default)s)")
+    parser.add_argument("--only", nargs=4, metavar=("WORK", "n", "d", "L"), help="one point, in this process")
+    args = parser.parse_args()
+    if args.only:
+        work, *sizes = args.only
+        print(json.dumps(measure(work, *map(int, sizes))))
+        return
+    curves = {}
+    for work in ("extract", "fit"):
+        for letter, values in POINTS.items():
+            curves[work, letter] = [point(work, {**BASE, letter: value}) for value in values]
+            print(work, letter, list(zip(values, curves[work, letter], strict=True)), flush=True)
+    draw(curves, args.out)
+
+
+def point(work: str, sizes: dict[str, int]) -> dict[str, float]:
+    command = [sys.executable, __file__, "--only", work, *(str(sizes[letter]) for letter in "ndL")]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+
+
+def measure(work: str, n: int, d: int, layers: int) -> dict[str, float]:
+    """Seconds of one piece of work and the memory (MiB) it needs at its peak beyond what was there before."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from shortcuts import artifacts, fitting, hidden
+    from shortcuts.models import wrap
+    from shortcuts.tokens import Tokens
+
+    torch.manual_seed(0)
+    if work == "extract":
+        config = GPT2Config(n_embd=d, n_layer=layers, n_head=4, vocab_size=1000, n_positions=64)
+        model = wrap(GPT2LMHeadModel(config))
+        tokens = Tokens(list(torch.randint(1000, (n, TOKENS))), torch.full((n,), TOKENS - 1))
+        hidden.extract(model, tokens, 0, 8, 1024)  # what the first call sets up belongs to no size
+
+        def run() -> None:
+            with tempfile.TemporaryDirectory() as folder:
+                for number, first, last in hidden.shard_ranges(n, ROWS):
+                    for name, value in hidden.shard_files(
+                        hidden.extract(model, tokens, first, last, 1024), number
+                    ).items():
+                        artifacts.save(Path(folder) / name, value)
+    else:
+        shard = hidden.Shard(torch.randn(layers + 1, ROWS, d), torch.empty(0))
+        fitting.layer_moments([layers - 1], [shard], layers, "all", torch.device("cpu"))[layers - 1].solve()
+
+        shards = [shard] * (n // ROWS)  # as many rows to fold in, one shard in memory
+
+        def run() -> None:
+            for source in range(layers):
+                fitting.layer_moments([source], shards, layers, "all", torch.device("cpu"))[source].solve()
+
+    before = peak_mib()
+    start = time.perf_counter()
+    run()
+    return {"seconds": time.perf_counter() - start, "MiB": max(peak_mib() - before, 0.1)}
+
+
+def peak_mib() -> float:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def exponent(sizes: list[int], values: list[float]) -> float:
+    return float(np.polyfit(np.log(sizes[-3:]), np.log(values[-3:]), 1)[0])
+
+
+def draw(curves: dict, out: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(2, 3, figsize=(11, 6), layout="constrained", sharex="col")
+    axis_names = {"n": "sentences n", "d": "width d", "L": "layers L"}
+    for row, quantity in enumerate(("seconds", "MiB")):
+        for column, (letter, sizes) in enumerate(POINTS.items()):
+            axis = axes[row, column]
+            for work, color in (("extract", "tab:blue"), ("fit", "tab:red")):
+                values = [measured[quantity] for measured in curves[work, letter]]
+                theory = THEORY[work, quantity][letter]
+                label = f"{work}: {exponent(sizes, values):.2f} (theory {theory})"
+                axis.loglog(sizes, values, "o-", color=color, label=label)
+                axis.loglog(sizes, values[-1] * (np.array(sizes) / sizes[-1]) ** theory, ":", color=color, alpha=0.6)
+            axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
+            axis.minorticks_off()
+            axis.legend(title="exponent", fontsize=8, title_fontsize=8)
+            axis.set_ylabel(quantity if quantity == "seconds" else "peak memory (MiB)")
+            axis.set_xlabel(axis_names[letter] if row == 1 else "")
+    base = ", ".join(f"{letter} = {value:,}" for letter, value in BASE.items())
+    figure.suptitle(f"Growth of time and memory, each around {base}; dotted: theory through the last point")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=110, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main()
