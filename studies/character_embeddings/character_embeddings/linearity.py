@@ -57,6 +57,7 @@ def score_maps(network: CharacterModel, maps: Mapping[str, Tensor], pairs: Pairs
     seen = states(network, pairs.contexts)
     own = seen["logits"]
     best = own.argmax(1, keepdim=True)
+    log_p = own.double().log_softmax(1)
     rest: dict[str, Callable[[Tensor], Tensor]] = {
         "preactivation": lambda x: network.readout(network.activation(x)),
         "hidden": network.readout,
@@ -74,7 +75,7 @@ def score_maps(network: CharacterModel, maps: Mapping[str, Tensor], pairs: Pairs
                 "target": target,
                 "r2": r2(seen[target], guess),
                 "precision_at_1": float(in_top(best, logits.argmax(1), 1).mean()),
-                "kl": float(kl_divergence(own.double().log_softmax(1), log_q).mean()),
+                "kl": float(kl_divergence(log_p.exp(), log_p, log_q).mean()),
                 "loss": float(F.nll_loss(log_q, pairs.targets)),
             }
         )
