@@ -359,12 +359,7 @@ def load_config(
     """The checkpoint's configuration and its family, without the weights; see `family_of`."""
     from transformers import AutoConfig
 
-    try:
-        config = _from_pretrained(AutoConfig, path, revision, trust_remote_code=trust_remote_code)
-    except AttributeError as error:  # the library's own, as where a value that should be a mapping is text
-        raise InputError(
-            f"cannot read the config.json of {path}: {error}; give the one it was published with"
-        ) from error
+    config = _from_pretrained(AutoConfig, path, revision, trust_remote_code=trust_remote_code)
     quantised = getattr(config, "quantization_config", None)
     if quantised is not None:
         values = quantised if isinstance(quantised, Mapping) else getattr(quantised, "__dict__", {})

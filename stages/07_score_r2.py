@@ -22,16 +22,18 @@ def main() -> None:
     folders = Folders(args.model, params.corpus)
     device = models.choose_device(args.device)
     fitted = maps.LayerMaps.load(folders.layer_maps)
+    states = {split: hidden.HiddenStates.open(folders.hidden(split)) for split in SPLITS}
+    for part in states.values():
+        cards.check_states(fitted.card, part.card, folders.layer_maps)
     pairs = list(fitted)
     jumps = {"score_mat": fitted.jump, "score_id": lambda states, source, target: states}
     sources = {i: sum(source == i for source, _ in pairs) for i, _ in pairs}
-    groups = list(fitting.passes(sources, fitted.card["width"], params.fit.memory_gib))
+    groups = list(fitting.passes(sources, states["train"].width, params.fit.memory_gib))
     results: dict[str, dict[str, dict]] = {split: {name: {} for name in jumps} for split in SPLITS}
     for split in SPLITS:
-        states = hidden.HiddenStates.open(folders.hidden(split))
-        cards.check_states(fitted.card, states.card, folders.layer_maps)
         for group in groups:
-            parts = tqdm(states.layers_of(device), desc=f"{args.model}: r2 on {split}", unit=" shards", disable=None)
+            shards = states[split].layers_of(device)
+            parts = tqdm(shards, desc=f"{args.model}: r2 on {split}", unit=" shards", disable=None)
             scored = scores.r2_pairs(parts, jumps, [pair for pair in pairs if pair[0] in group])
             for name in jumps:
                 results[split][name] |= scored[name]

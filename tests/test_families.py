@@ -353,7 +353,7 @@ def test_a_quantised_checkpoint_is_refused_in_one_line(checkpoint, tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("quantization_config", "x", "cannot read the config.json of .*to_dict"),
+        ("quantization_config", "x", "cannot load .*to_dict"),
         ("num_hidden_layers", 2, r"num_hidden_layers = 2 but weights of more blocks, such as model\.layers\.2\."),
     ],
 )
