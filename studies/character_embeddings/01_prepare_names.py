@@ -4,7 +4,8 @@ Reads   the source that studies/character_embeddings/params.yaml names, or the f
 Writes  studies/character_embeddings/data/SOURCE/names.pickle      `names`, a list of text, and `card`
         studies/character_embeddings/data/SOURCE/vocabulary.json   the characters, most frequent first
 
-A file is CSV with the name in the first column, or a plain list. The pairs that each model reads follow from the names.
+A file is CSV with the name in the first column, or a plain list; whether it has a header and which share of its rows is
+drawn stands in its entry of `sources`. The pairs that each model reads follow from the names.
 
 Example: python studies/character_embeddings/01_prepare_names.py
 """
@@ -30,18 +31,19 @@ def main() -> None:
 
     from dataclasses import asdict, replace
 
-    from character_embeddings import names
+    from character_embeddings import names, vectors
     from character_embeddings.vocabulary import Vocabulary, split
     from shortcuts import artifacts
 
     source = settings.chosen_source
     if args.file:
         if source.source != "file":
-            raise InputError(f"--file needs a source of files, but names is {settings.names!r}; set it to another")
+            raise InputError(f"--file needs `names` to be a source of files, such as surnames; it is {settings.names}")
         source = replace(source, paths=tuple(args.file))
     found = names.read(source)
-    split(found.names, settings.train_share)  # refuses now what later stages could not use
     vocabulary = Vocabulary.of(found.names)
+    split(found.names, settings.train_share)  # refuses now what later stages could not use, as does the next line
+    vectors.check_perplexity(settings.tsne.perplexity, len(vocabulary))
     folders = study.Folders(settings.names)
     card = asdict(source)
     card["sha256"] = [artifacts.file_sha256(path) for path in card.pop("paths", ())]  # where they lie is no matter
@@ -49,7 +51,7 @@ def main() -> None:
     vocabulary.save(folders.vocabulary)
     left_out = ", ".join(f"{number:,} {why}" for why, number in found.left_out.items()) or "none"
     print(
-        f"{settings.names}: {len(found.names):,} names, {sum(map(len, found.names)):,} characters, vocabulary of "
+        f"{settings.names}: {len(found.names):,} names of {found.rows:,} rows, {sum(map(len, found.names)):,} characters, vocabulary of "
         f"{len(vocabulary)} (left out: {left_out}), in {folders.names}"
     )
 

@@ -27,6 +27,7 @@ def main() -> None:
     from character_embeddings.logs import epoch_line, save_training
     from shortcuts.resume import Partial
 
+    device = training.device_of(args.device)
     data = load_data(settings)
     train, validation = data.pairs(settings.block_size)
     model = network.new_network(len(data.vocabulary), settings.block_size, settings.network, settings.seed)
@@ -37,7 +38,7 @@ def main() -> None:
     with Partial("character_embeddings/03_train", settings.names, recipe(data, used)) as partial:
         with tqdm(total=steps, desc=f"{settings.names}: train", unit="step", disable=None) as bar:
             record = training.train(
-                model, train, validation, settings.training, settings.seed, training.device_of(args.device), partial,
+                model, train, validation, settings.training, settings.seed, device, partial,
                 callbacks=[lambda step, loss: bar.update(step - bar.n)],
                 on_epoch=lambda line: tqdm.write(epoch_line(line, settings.training.epochs)),
             )  # fmt: skip

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 
 from character_embeddings.vocabulary import Pairs
+from shortcuts.errors import InputError
+
+MOST_BYTES = 2 * 10**9
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,13 @@ class CountModel:
 
 
 def fit_counts(pairs: Pairs, order: int, vocabulary: int, alpha: float) -> CountModel:
-    """Count in pairs whose contexts have at least order − 1 characters."""
+    """Count in pairs whose contexts have at least order − 1 characters.
+
+    Raises `InputError` if the table, one float64 for every sequence of `order` characters, is larger than `MOST_BYTES`.
+    """
+    size = 8 * vocabulary**order
+    if size > MOST_BYTES:
+        raise InputError(f"order {order} of {vocabulary:,} characters takes {size / 1e9:,.0f} GB; lower counts.orders")
     grams = torch.cat([pairs.contexts[:, pairs.contexts.shape[1] - order + 1 :], pairs.targets[:, None]], dim=1)
     place = torch.zeros(len(grams), dtype=torch.int64)
     for column in grams.T:

@@ -46,7 +46,8 @@ def losses(steps: Mapping[str, Sequence[float]], epochs: Table, counted: Mapping
         axis.set_ylim(min(shown) - 0.25, max(*shown, steps["running"][min(len(x), 200) - 1]) + 0.2)
         axis.yaxis.set_major_formatter(FormatStrFormatter("%.2f"))
         axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-        axis.legend(loc="upper right", fontsize=8, ncols=2, frameon=True, facecolor="white", edgecolor="none")
+        legend = axis.legend(loc="upper right", fontsize=8, ncols=2, frameon=True, facecolor="white", edgecolor="none")
+        legend.get_lines()[0].set(alpha=0.5, linewidth=1.5)  # the line itself is too faint for a sample of it
     return figure
 
 

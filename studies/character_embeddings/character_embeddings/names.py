@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -32,22 +32,24 @@ SYLLABLES = {1: 3, 2: 6, 3: 1}
 
 @dataclass(frozen=True)
 class Names:
-    """names: cleaned, in the order they came in; left_out: how many were not kept, by reason."""
+    """names: cleaned, in the order they came in; left_out: how many were not kept, by reason; rows: of the source."""
 
     names: list[str]
     left_out: dict[str, int]
+    rows: int
 
 
 def read(source: GeneratedNames | FileNames) -> Names:
     """The names of a source, cleaned; `InputError` if none is left."""
     if isinstance(source, GeneratedNames):
-        raw: Sequence[str] = generate(source.number, source.seed)
+        rows = raw = generate(source.number, source.seed)
     else:
-        raw = sample(read_files(source.paths, header=source.header), source.sample, source.seed)
+        rows = read_files(source.paths, header=source.header)
+        raw = sample(rows, source.sample, source.seed)
     cleaned = clean(raw)
     if not cleaned.names:
         raise InputError(f"none of {len(raw):,} names is left after cleaning; give names of at least two letters")
-    return cleaned
+    return replace(cleaned, rows=len(rows))
 
 
 # --- raw names ---------------------------------------------------------------------------------------------
@@ -119,7 +121,7 @@ def clean(raw: Iterable[str]) -> Names:
             left_out[why] = left_out.get(why, 0) + 1
         else:
             kept.append(name)
-    return Names(kept, dict(sorted(left_out.items())))
+    return Names(kept, dict(sorted(left_out.items())), len(kept) + sum(left_out.values()))
 
 
 def reason(name: str) -> str | None:

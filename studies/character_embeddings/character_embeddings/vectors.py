@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,15 +11,16 @@ import numpy as np
 from character_embeddings.vocabulary import END_ID, UNKNOWN_ID, Vocabulary
 from shortcuts.errors import InputError
 
-VOWELS = frozenset("aeiouáéíóúàèìòùäëïöüâêîôû")
+VOWELS = frozenset("aeiouæœøı")
 
 
 def kind(vocabulary: Vocabulary, number: int) -> str:
-    """`vowel`, `consonant`, or `other`: reserved tokens and characters that are no letters."""
+    """`vowel` or `consonant` of Latin letters, whatever their accents; `other`: everything else."""
     token = vocabulary.tokens[number]
-    if number in (UNKNOWN_ID, END_ID) or not token.isalpha():
+    letter = unicodedata.normalize("NFD", token)[:1]
+    if number in (UNKNOWN_ID, END_ID) or not unicodedata.name(letter, "").startswith("LATIN SMALL"):
         return "other"
-    return "vowel" if token in VOWELS else "consonant"
+    return "vowel" if letter in VOWELS else "consonant"
 
 
 def three_dimensions(vectors: np.ndarray) -> tuple[np.ndarray, str]:
@@ -34,15 +36,17 @@ def three_dimensions(vectors: np.ndarray) -> tuple[np.ndarray, str]:
     return np.pad(points, ((0, 0), (0, missing))), f"principal components of {vectors.shape[1]} coordinates"
 
 
+def check_perplexity(perplexity: float, characters: int) -> None:
+    """Raise `InputError` unless there are more characters than neighbours that t-SNE is to keep near."""
+    if perplexity >= characters:
+        raise InputError(f"tsne.perplexity is {perplexity:g} but there are {characters} characters; it must be smaller")
+
+
 def tsne(vectors: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
     """The vectors in the plane, (V, 2), by t-SNE with exact gradients."""
+    check_perplexity(perplexity, len(vectors))
     from sklearn.manifold import TSNE
 
-    if perplexity >= len(vectors):
-        raise InputError(
-            f"tsne.perplexity is {perplexity:g} but there are {len(vectors)} characters; it must be smaller"
-        )
-    # So few points need no approximation, and the exact method gives the same bytes with any number of threads.
     return TSNE(perplexity=perplexity, random_state=seed, method="exact").fit_transform(vectors.astype(np.float64))
 
 
