@@ -209,6 +209,11 @@ def test_aligned_vectors_and_their_words_do_not_depend_on_the_signs_that_came(se
     torch.testing.assert_close(one[0].T @ one[1], left.T @ right)  # the matrix they make up is the same
 
 
+def test_a_head_of_zeros_is_covered_by_nothing_as_by_everything():
+    assert coverage(torch.zeros(2, 3)).tolist() == [[1.0] * 3] * 2
+    assert reach(torch.zeros(3)).item() == 1
+
+
 def test_coverage_reaches_one_and_99_percent_is_first_exceeded_where_it_says():
     values = torch.tensor([[60.0, 30.0, 9.0, 1.0], [97.0, 2.5, 0.4, 0.1]], dtype=torch.float64)
     torch.testing.assert_close(coverage(values)[0], torch.tensor([0.6, 0.9, 0.99, 1.0]).double())
@@ -438,7 +443,11 @@ def test_the_last_state_through_the_final_norm_gives_the_models_own_logits(shipp
     ("text", "follow", "problem"),
     [
         ("a", -1, "phrase has 1 tokens; a path"),
-        ("the file", 2, "follow is 2; the phrase has 2 tokens, so it must be -2 to 1"),
+        (
+            "the file",
+            2,
+            "follow is 2; the phrase has 2 tokens and one must come after the one that is followed, so it must be 0 to 0",
+        ),
         ("the file " * 100, -2, "has 200 tokens but tiny-gpt2 reads at most 128"),
     ],
 )

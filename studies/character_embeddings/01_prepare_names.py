@@ -51,8 +51,8 @@ def main() -> None:
     vocabulary.save(folders.vocabulary)
     left_out = ", ".join(f"{number:,} {why}" for why, number in found.left_out.items()) or "none"
     print(
-        f"{settings.names}: {len(found.names):,} names of {found.rows:,} rows, {sum(map(len, found.names)):,} characters, vocabulary of "
-        f"{len(vocabulary)} (left out: {left_out}), in {folders.names}"
+        f"{settings.names}: {len(found.names):,} names of {found.rows:,} rows, vocabulary of {len(vocabulary)} "
+        f"(left out: {left_out}), in {folders.names}"
     )
 
 

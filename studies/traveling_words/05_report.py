@@ -23,17 +23,19 @@ def main() -> None:
     found = report.load(folders)
     vocabulary = report.load_vocabulary(settings)
     records = report.tables_of(found, vocabulary)
-    for name, table in records.items():
-        formats.save_records(folders.tables, name, table)
-    for name, text in report.texts_of(found, records, settings.singular.table_words).items():
-        formats.save_text(folders.tables / name, text)
+    with artifacts.atomic_folder(folders.tables) as coming:  # nothing stays of other blocks
+        for name, table in records.items():
+            formats.save_records(coming, name, table)
+        for name, text in report.texts_of(found, records, settings.singular.table_words).items():
+            formats.save_text(coming / name, text)
     figures = report.figures_of(found, records, vocabulary, settings.model)
-    kinds = {"svg": folders.plots / "figures", "pdf": folders.plots / "pdf", "png": folders.plots / "png"}
-    for name, figure in figures.items():
-        plots.save(figure, kinds, name)
-    for name, table in report.plot_tables(records).items():
-        artifacts.save_json(folders.plots / name / f"{name}.json", table)
-    formats.save_text(folders.plots / "html" / "trajectory.html", report.page_of(found, vocabulary, settings.model))
+    with artifacts.atomic_folder(folders.plots) as coming:
+        kinds = {"svg": coming / "figures", "pdf": coming / "pdf", "png": coming / "png"}
+        for name, figure in figures.items():
+            plots.save(figure, kinds, name)
+        for name, table in report.plot_tables(records).items():
+            artifacts.save_json(coming / name / f"{name}.json", table)
+        formats.save_text(coming / "html" / "trajectory.html", report.page_of(found, vocabulary, settings.model))
     artifacts.save_json(folders.metrics, report.metrics_of(found))
     print(
         f"{settings.model}: {len(records)} tables in {folders.tables}, {len(figures)} figures in {folders.plots}, "

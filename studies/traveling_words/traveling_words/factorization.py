@@ -54,8 +54,12 @@ def align_signs(left: Tensor, right: Tensor, vocabulary: Rows, k: int) -> tuple[
 
 
 def coverage(values: Tensor) -> Tensor:
-    """Share of the sum of the singular values (..., r), largest first, that the first n make up, n = 1..r."""
-    return values.cumsum(-1) / values.sum(-1, keepdim=True)
+    """Share of the sum of the singular values (..., r), largest first, that the first n make up, n = 1..r.
+
+    Of a matrix of zeros, as a pruned head has, any number of them makes up the whole.
+    """
+    whole = values.sum(-1, keepdim=True)
+    return torch.where(whole > 0, values.cumsum(-1) / whole, 1)
 
 
 def reach(values: Tensor, share: float = 0.99) -> Tensor:

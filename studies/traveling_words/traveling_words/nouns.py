@@ -30,7 +30,9 @@ class Nouns:
 
 
 def read_nouns(path: str | Path, encode: Callable[[str], Sequence[int]]) -> Nouns:
-    """The nouns of a file, one a line, that are one token as they stand, without a space before them.
+    """The nouns of a file, one a line, that are one token at the start of a text.
+
+    Byte-level tokenizers then read them without a space before them, those of SentencePiece with one.
 
     Raises `InputError` if the file cannot be read or none is one token.
     """

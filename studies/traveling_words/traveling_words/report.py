@@ -43,6 +43,11 @@ def load(folders: Folders) -> Found:
         raise InputError(
             f"the results for {folders.model} come from different weights; run stages 01 to 04 of the study again"
         )
+    if nouns_card["blocks"] != heads_card["blocks"]:
+        raise InputError(
+            f"the nouns were probed in blocks {nouns_card['blocks']}, the heads in {heads_card['blocks']}; "
+            "run stages 02 and 03 of the study again"
+        )
     return Found(embeddings, nouns, nouns_card, heads, heads_card, path)
 
 
@@ -110,7 +115,7 @@ def figures_of(found: Found, records: Mapping[str, Table], vocabulary: Vocabular
     from traveling_words import figures
 
     tokens = _phrase(found, vocabulary)
-    follow = tokens[found.path["follow"]]
+    follow = found.path["follow"]
     return {
         "sphere": figures.sphere(),
         "token_scores": figures.token_scores(records["token_scores"], about),
@@ -121,7 +126,7 @@ def figures_of(found: Found, records: Mapping[str, Table], vocabulary: Vocabular
         },
         "trajectory_panels": figures.trajectory_panels(found.path, tokens, about),
         "trajectory_path": figures.trajectory_path(found.path, tokens, about),
-        "approach": figures.approach(records["approach"], follow, tokens[-1], about),
+        "approach": figures.approach(records["approach"], tokens[follow], tokens[follow + 1], about),
     }
 
 

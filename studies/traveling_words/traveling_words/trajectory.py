@@ -28,10 +28,13 @@ class Phrase:
 
 
 def read_phrase(model: LanguageModel, ids: Tensor, follow: int) -> Phrase:
-    """The states of a phrase in every layer; `InputError` for a position it does not have."""
+    """The states of a phrase in every layer; `InputError` for a position it does not have, or that no word follows."""
     n = len(ids)
-    if not -n <= follow < n:
-        raise InputError(f"trajectory.follow is {follow}; the phrase has {n} tokens, so it must be {-n} to {n - 1}")
+    if not -n <= follow < n or follow % n == n - 1:
+        raise InputError(
+            f"trajectory.follow is {follow}; the phrase has {n} tokens and one must come after the one that is "
+            f"followed, so it must be 0 to {n - 2} or {-n} to -2"
+        )
     seen = _States()
     with torch.inference_mode(), model.watch(seen):
         model.encode(ids[None].to(model.device), None)
@@ -61,7 +64,7 @@ def project(phrase: Phrase, readout: Tensor, final_norm: Norm, projection: Proje
 
 
 def approach(phrase: Phrase, readout: Tensor, final_norm: Norm, k: int) -> dict[str, Any]:
-    """How close the followed token's state is to the phrase's last token, layer by layer, in the full space.
+    """How close the followed token's state is to the token after it, layer by layer, in the full space.
 
     readout: (V, d). The state of every layer is read through the final norm, which only the last layer's own output
     meets in the model. For each layer 0..L: `dot`, the token's logit; `cosine` and `distance` (Euclidean) to its word
@@ -71,7 +74,7 @@ def approach(phrase: Phrase, readout: Tensor, final_norm: Norm, k: int) -> dict[
     word, against which the smallest distance tells whether a state is among the words at all.
     """
     words = Rows(readout)
-    target = int(phrase.ids[-1])
+    target = int(phrase.ids[phrase.follow + 1])
     vector = readout[target].to(phrase.states)
     rows = []
     for layer, state in enumerate(final_norm(phrase.states[:, phrase.follow])):
