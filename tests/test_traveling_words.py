@@ -446,7 +446,7 @@ def test_the_last_state_through_the_final_norm_gives_the_models_own_logits(shipp
         (
             "the file",
             2,
-            "follow is 2; the phrase has 2 tokens and one must come after the one that is followed, so it must be 0 to 0",
+            "follow is 2; the phrase has 2 tokens and one must come after the one",
         ),
         ("the file " * 100, -2, "has 200 tokens but tiny-gpt2 reads at most 128"),
     ],
