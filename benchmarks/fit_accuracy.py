@@ -13,7 +13,8 @@ import time
 import numpy as np
 import torch
 
-from shortcuts.regression import Gram, WhitenedMoments, fit
+from shortcuts.fitting import ROWS_OF_A_PRODUCT
+from shortcuts.regression import Gram, WhitenedMoments, columns, fit
 
 
 def towering_states(rows: int, width: int, condition: float, seed: int) -> np.ndarray:
@@ -70,8 +71,8 @@ def whitened(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     gram = Gram(x.shape[1])
     gram.update(x)
     moments = WhitenedMoments(gram.whitening(), 1, y.shape[1])
-    for rows in torch.arange(len(x)).split(1500):
-        moments.update(x[rows], y[None, rows])
+    for rows in torch.arange(len(x)).split(ROWS_OF_A_PRODUCT):
+        moments.update(x[rows], [columns(y[rows])])
     return moments.solve().matrices[0].numpy()
 
 

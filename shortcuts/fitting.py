@@ -9,7 +9,9 @@ from torch import Tensor
 
 from shortcuts.hidden import Shard
 from shortcuts.models import LanguageModel
-from shortcuts.regression import Gram, Moments, WhitenedMoments
+from shortcuts.regression import Gram, Moments, WhitenedMoments, columns
+
+ROWS_OF_A_PRODUCT = 768  # a product in float32 loses digits with its rows; sums over parts are float64
 
 
 def layer_targets(source: int, layers: int, targets: str) -> range:
@@ -33,13 +35,15 @@ def layer_moments(
             grams.setdefault(source, Gram(states.shape[-1], device)).update(states)
     moments: dict[int, WhitenedMoments] = {}
     for shard in shards:
-        states = shard.hidden_states.to(device)
-        rows -= states.shape[1]
-        for source in sources:
-            to = states[layer_targets(source, layers, targets).start :]
-            if source not in moments:
-                moments[source] = WhitenedMoments(grams.pop(source).whitening(), len(to), states.shape[-1])
-            moments[source].update(states[source], to)
+        rows -= shard.hidden_states.shape[1]
+        for states in shard.hidden_states.to(device).split(ROWS_OF_A_PRODUCT, dim=1):
+            first = layer_targets(min(sources), layers, targets).start
+            packed = dict(enumerate(map(columns, states[first:]), first))
+            for source in sources:
+                to = [packed[j] for j in layer_targets(source, layers, targets)]
+                if source not in moments:
+                    moments[source] = WhitenedMoments(grams.pop(source).whitening(), len(to), states.shape[-1])
+                moments[source].update(states[source], to)
     if rows:
         raise ValueError("the second pass over the shards saw other rows than the first; give a list, not a generator")
     return moments

@@ -106,7 +106,7 @@ def test_a_whitened_source_has_orthonormal_columns_of_the_same_span(seed, width,
     gram = Gram(width)
     for part in torch.from_numpy(x).tensor_split(parts):
         gram.update(part)
-    white = (torch.from_numpy(x) @ gram.whitening()).numpy()
+    white = gram.whitening().whiten(torch.from_numpy(x)).numpy()
     assert white.shape == (60, rank)
     np.testing.assert_allclose(white.T @ white, np.eye(rank), atol=1e-5)
     np.testing.assert_allclose(white @ (white.T @ x), x, atol=1e-5 * np.abs(x).max())
