@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,7 @@ def draw_all(r2: Table, exits: Table, early_exit: Table, precision: float, about
 
 def save(figure: Figure, folders: dict[str, Path], name: str) -> None:
     """Write a figure in each format (svg, pdf, png) to that format's folder, without dates, and close it."""
+    logging.getLogger("fontTools").setLevel(logging.ERROR)  # of the fonts in a PDF it reports how old they are
     with plt.rc_context(STYLE):
         for suffix, folder in folders.items():
             undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix)

@@ -9,10 +9,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullLocator, StrMethodFormatter
+from mpl_toolkits.mplot3d.proj3d import proj_transform
 
 from character_embeddings.gradient import Demonstration
 from character_embeddings.network import CharacterModel
-from character_embeddings.vocabulary import END, UNKNOWN, Vocabulary
+from character_embeddings.vocabulary import UNKNOWN, Vocabulary
 from shortcuts.plots import STYLE
 
 if TYPE_CHECKING:
@@ -67,30 +68,58 @@ def embeddings(
         figure = plt.figure(figsize=(11, 5.4))
         space: Any = figure.add_subplot(1, 2, 1, projection="3d")
         space.scatter(*points.T, c=colors, s=16, depthshade=False, alpha=0.6)
-        # The end and the space within a name lie close together, so one has its label above and the other below.
-        heights = [{END: "bottom", "_": "top"}.get(token, "center") for token in tokens]
-        for point, label, color, height in zip(points, labels, colors, heights, strict=True):
-            space.text(*point, f"  {label}", color=color, fontsize=10.5, va=height, parse_math=False)
         space.set_title(f"in three dimensions: {axes}", fontsize=10)
         space.tick_params(labelsize=7)
         space.view_init(elev=ELEVATION, azim=clearest_view(points, kinds))
+        seen = np.stack(proj_transform(*points.T, space.get_proj())[:2], axis=1)
+        label_points(space, seen, labels, colors)
         flat = figure.add_subplot(1, 2, 2)
         for kind, color in KINDS.items():
             chosen = np.array([other == kind for other in kinds])
             flat.scatter(plane[chosen, 0], plane[chosen, 1], c=color, s=30, alpha=0.5, label=kind)
-        for point, label, color, height in zip(plane, labels, colors, heights, strict=True):
-            below = height == "top"
-            place = (point[0] + 1, point[1] + (-1 if below else 1))
-            flat.annotate(
-                label, point, place, color=color, fontsize=10.5, va="top" if below else "bottom", parse_math=False
-            )
         flat.set_aspect("equal", adjustable="datalim")
         flat.margins(0.1)
+        label_points(flat, plane, labels, colors)
         flat.set_title("in the plane: t-SNE", fontsize=10)
         flat.tick_params(labelsize=7)
         flat.legend(loc="upper center", bbox_to_anchor=(0.5, -0.05), ncols=3, fontsize=9)
         figure.suptitle(f"The learned vectors of the characters, {about}")
     return figure
+
+
+def label_points(axis: Axes, points: np.ndarray, labels: Sequence[str], colors: Sequence[str]) -> None:
+    """Write labels beside points (V, 2), each where it meets fewest of the points and of the labels before it."""
+    figure = axis.figure
+    figure.canvas.draw()  # the place of a point on the page is known only then
+    places = axis.transData.transform(points) * 72 / figure.dpi  # in points of the page
+    size, reach = 10.5, 9.0
+    taken = [(place, np.array([6.0, 6.0])) for place in places]  # centre, width and height
+    crowded = np.argsort([np.sort(np.linalg.norm(places - place, axis=1))[1:4].sum() for place in places])
+    for index in crowded:  # where there is least choice first
+        box = np.array([0.62 * size * len(labels[index]), size])
+        options: list[tuple[float, int, np.ndarray]] = []
+        for angle in np.radians(range(0, 360, 30)):
+            centre = places[index] + (reach + (box[0] - 0.62 * size) / 2) * np.array([np.cos(angle), np.sin(angle)])
+            options.append((sum(_overlap(centre, box, *other) for other in taken), len(options), centre))
+        centre = min(options, key=lambda option: option[:2])[2]
+        taken.append((centre, box))
+        axis.annotate(
+            labels[index],
+            points[index],
+            centre - places[index],
+            textcoords="offset points",
+            color=colors[index],
+            fontsize=size,
+            ha="center",
+            va="center_baseline",
+            parse_math=False,
+        )
+
+
+def _overlap(centre: np.ndarray, box: np.ndarray, other_centre: np.ndarray, other_box: np.ndarray) -> float:
+    """The area that two boxes, each of a centre and a width and height, have in common."""
+    shared = (box + other_box) / 2 - np.abs(centre - other_centre)
+    return float(np.prod(np.minimum(np.maximum(shared, 0), np.minimum(box, other_box))))
 
 
 def clearest_view(points: np.ndarray, kinds: Sequence[str]) -> int:
