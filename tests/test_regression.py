@@ -10,7 +10,7 @@ from sklearn.linear_model import LinearRegression
 from shortcuts.errors import InputError
 from shortcuts.fitting import layer_moments, layer_targets, passes
 from shortcuts.hidden import Shard
-from shortcuts.regression import Gram, Moments, check_rows, fit
+from shortcuts.regression import STRIP, Gram, Moments, check_rows, fit
 
 CPU = torch.device("cpu")
 
@@ -110,6 +110,41 @@ def test_a_whitened_source_has_orthonormal_columns_of_the_same_span(seed, width,
     assert white.shape == (60, rank)
     np.testing.assert_allclose(white.T @ white, np.eye(rank), atol=1e-5)
     np.testing.assert_allclose(white @ (white.T @ x), x, atol=1e-5 * np.abs(x).max())
+
+
+@pytest.mark.parametrize("deficient", [False, True])
+def test_a_width_of_several_strips_is_fitted_as_a_narrow_one(deficient):
+    width = 2 * STRIP + 7
+    x = torch.randn(1000, width, dtype=torch.float64)
+    if deficient:
+        x[:, -1] = x[:, 0] - x[:, STRIP]
+    y = torch.randn(1000, 5, dtype=torch.float64)
+    gram = Gram(width)
+    gram.update(x)
+    whitening = gram.whitening()
+    assert whitening.triangular is not deficient  # both ways are taken
+    white = whitening.whiten(x)
+    torch.testing.assert_close(white.T @ white, torch.eye(width - deficient, dtype=torch.float64), atol=1e-9, rtol=0)
+    expected = torch.from_numpy(LinearRegression(fit_intercept=False).fit(x, y).predict(x))
+    torch.testing.assert_close(x @ fit(x, y).matrices[0].T, expected, atol=1e-8, rtol=0)
+    torch.testing.assert_close(x @ whitening.solve(white.T @ y).T, expected, atol=1e-8, rtol=0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(condition=st.floats(1, 1e9), seed=st.integers(0, 10**6))
+def test_cholesky_is_taken_only_where_no_eigenvalue_counts_as_zero(condition, seed):
+    rng = np.random.default_rng(seed)
+    x = np.linalg.qr(rng.normal(size=(80, 12)))[0] * np.geomspace(1, 1 / condition, 12)
+    x = x @ np.linalg.qr(rng.normal(size=(12, 12)))[0]
+    gram = Gram(12)
+    gram.update(torch.from_numpy(x))
+    scaled = x / np.linalg.norm(x, axis=0)
+    values = np.linalg.eigvalsh(scaled.T @ scaled)
+    whitening = gram.whitening()
+    if whitening.triangular:
+        assert values[0] > 12 * np.finfo(float).eps * values[-1]
+    if condition < 1e4:
+        assert whitening.triangular
 
 
 def test_products_in_float32_with_a_whitened_source_predict_as_well_as_float64():
