@@ -34,12 +34,14 @@ ENV HOME=/home/researcher \
 USER 1000:1000
 WORKDIR /project
 
-# The packages first, and apart from the sources: a changed line of code does not install them anew.
+# The packages first, and apart from the sources: a changed line of code does not install them anew. Nor does a mounted
+# folder whose files are younger than the image; after a change of constraints.txt, build again.
 COPY --chown=1000:1000 Makefile pyproject.toml constraints.txt README.md LICENSE ./
 COPY --chown=1000:1000 shortcuts/__init__.py shortcuts/
 RUN python -m venv "$VENV" \
  && "$VENV/bin/pip" install --no-deps --index-url "$TORCH_INDEX" "$(grep '^torch==' constraints.txt)" \
- && make install
+ && make install \
+ && touch --date=2100-01-01 "$VENV/installed"
 
 # DVC works in a Git repository. The history stays outside, and in a linked worktree .git is no folder anyway, so the
 # copy in the image becomes a repository of one commit. A mounted folder brings its own.

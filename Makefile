@@ -1,8 +1,8 @@
 # `make repro` sets up and runs the whole study on the two shipped models; `make test` runs every check.
 # `make docker-build` and `make docker-run` do the same in a container: a shell in it, on this folder.
 PYTHON ?= python3
-VENV ?= $(CURDIR)/.venv
-export PATH := $(VENV)/bin:$(PATH)
+VENV ?= .venv
+export PATH := $(if $(filter /%,$(VENV)),,$(CURDIR)/)$(VENV)/bin:$(PATH)
 
 IMAGE ?= linear-shortcuts
 # Where the image's PyTorch comes from; https://pypi.org/simple has the one for CUDA.
