@@ -9,13 +9,13 @@ from __future__ import annotations
 import abc
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from shortcuts.errors import InputError
+from tied_embeddings.settings import check_distribution
 
 IGNORED = -100  # the target where nothing is to be guessed, as `F.cross_entropy` has it
 SPLITS = ("train", "validation", "test")
@@ -34,6 +34,7 @@ class Dataset(abc.ABC):
     vocabulary: int
     length: int | None  # of every sequence; None where it differs from batch to batch
     padding: int | None = None  # the id that fills sequences up, which a model must not look at
+    single_target: bool = False  # whether every sequence has exactly one symbol to guess
     draws_at_once: int = 1  # how many batches are best drawn in one call
 
     @abc.abstractmethod
@@ -46,6 +47,19 @@ class Dataset(abc.ABC):
         return Batch(*(torch.stack(parts) for parts in zip(*drawn, strict=True)))
 
 
+def bit_strings(bits: int, seed: int, include_all_ones: bool = False) -> dict[str, Tensor]:
+    """All strings of bits, (n, bits) int64, shuffled with `seed` and split 90 : 10 : rest.
+
+    The string of only ones is left out unless asked for, as in the original.
+    """
+    numbers = torch.arange(2**bits - (not include_all_ones))
+    strings = numbers[:, None] >> torch.arange(bits - 1, -1, -1) & 1
+    strings = strings[torch.randperm(len(strings), generator=torch.Generator().manual_seed(seed))]
+    train, validation = math.floor(0.9 * len(strings)), math.floor(0.1 * len(strings))
+    parts = strings.split([train, validation, len(strings) - train - validation])
+    return dict(zip(SPLITS, parts, strict=True))
+
+
 class Xor(Dataset):
     """Masked parity: guess one masked symbol of a bit string from the other symbols and the parity.
 
@@ -53,32 +67,22 @@ class Xor(Dataset):
     `one_dst`. Then come "even", "odd" and the mask: the vocabulary has z+o+3 symbols. A sequence is the symbols of all
     bits and the parity; one of the bits, never the parity, is masked.
 
-    The strings are all but the one of only ones, as in the original, shuffled with `seed` and split 90 : 10 : rest.
+    strings: by split, (n, bits) each, from `bit_strings`.
     """
 
+    single_target = True
     draws_at_once = 100
 
-    def __init__(
-        self,
-        zero_dst: Sequence[float],
-        one_dst: Sequence[float],
-        bits: int = 7,
-        seed: int = 14,
-        include_all_ones: bool = False,
-    ) -> None:
+    def __init__(self, zero_dst: Sequence[float], one_dst: Sequence[float], strings: Mapping[str, Tensor]) -> None:
         for name, probabilities in (("zero_dst", zero_dst), ("one_dst", one_dst)):
             check_distribution(name, probabilities)
         self.distributions = (tuple(map(float, zero_dst)), tuple(map(float, one_dst)))
-        self.bits, self.length = bits, bits + 1
+        self.strings = dict(strings)
+        self.bits = self.strings["train"].shape[1]
+        self.length = self.bits + 1
         self.even = len(zero_dst) + len(one_dst)
         self.mask = self.even + 2
         self.vocabulary = self.even + 3
-        numbers = torch.arange(2**bits - (not include_all_ones))
-        strings = numbers[:, None] >> torch.arange(bits - 1, -1, -1) & 1
-        strings = strings[torch.randperm(len(strings), generator=torch.Generator().manual_seed(seed))]
-        train, validation = math.floor(0.9 * len(strings)), math.floor(0.1 * len(strings))
-        parts = strings.split([train, validation, len(strings) - train - validation])
-        self.strings: dict[str, Tensor] = dict(zip(SPLITS, parts, strict=True))
         # A symbol is the number of thresholds that a uniform draw has reached, counted from the first of its bit.
         most = max(map(len, self.distributions))
         sums = [list(itertools.accumulate(p[:-1])) for p in self.distributions]
@@ -138,10 +142,3 @@ class Xor(Dataset):
             accuracy += share * max(probabilities)
             cross_entropy += share * sum(-p * math.log(p) for p in probabilities if p)
         return {"accuracy": accuracy, "cross_entropy": cross_entropy}
-
-
-def check_distribution(name: str, probabilities: Sequence[float]) -> None:
-    """Raise `InputError` unless these are probabilities that sum to 1."""
-    values = list(probabilities)
-    if not values or not all(0 <= p <= 1 for p in values) or abs(math.fsum(values) - 1) > 1e-9:
-        raise InputError(f"{name} is {values}, with the sum {math.fsum(values):g}; give numbers from 0 to 1 with sum 1")
