@@ -2,7 +2,7 @@
 
 Reads   studies/tied_embeddings/data/strings.pickle                   from 01_generate.py
         studies/tied_embeddings/data/xor-EXPERIMENT/untied/, tied/    from 02_train.py
-Writes  studies/tied_embeddings/data/xor-EXPERIMENT/measures.json     `optima`, `scores`, `distances` and `curves`
+Writes  studies/tied_embeddings/data/measures/xor-EXPERIMENT.json    `optima`, `scores`, `distances` and `curves`
 
 Example: python studies/tied_embeddings/03_measure.py --experiment transformer-small
 """

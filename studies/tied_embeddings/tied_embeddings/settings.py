@@ -256,6 +256,9 @@ def read(path: Path = PARAMS) -> Settings:
 # --- folders -----------------------------------------------------------------------------------------------
 
 STRINGS = STUDY / "data" / "strings.pickle"
+TABLES = STUDY / "tables"
+PLOTS = STUDY / "plots"
+METRICS = STUDY / "metrics" / "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -266,12 +269,8 @@ class Folders:
 
     def runs(self, variant: str) -> Path:
         """A folder for every seed, `<seed>-<model>`."""
-        return self._data / variant
+        return STUDY / "data" / f"xor-{self.experiment}" / variant
 
     @property
     def measures(self) -> Path:
-        return self._data / "measures.json"
-
-    @property
-    def _data(self) -> Path:
-        return STUDY / "data" / f"xor-{self.experiment}"
+        return STUDY / "data" / "measures" / f"xor-{self.experiment}.json"
