@@ -156,6 +156,14 @@ class ClonedText(Dataset):
         drawn = torch.rand(ids.shape, generator=generator) < self.clone_share
         return torch.where(drawn, clone_of[ids], ids)
 
+    def exchange(self, ids: Tensor, step: int) -> Tensor:
+        """Token ids with every word turned into the clone of the word `step` further on, and every clone into that word."""
+        other = torch.arange(self.vocabulary)
+        words = len(self.words)
+        originals, twins = self.pairs.split(words)
+        other[originals], other[twins] = twins.roll(-step), originals.roll(-step)
+        return other[ids]
+
     def hide(self, ids: Tensor, generator: torch.Generator) -> Batch:
         """Inputs and targets: ordinary tokens are masked as for BERT (Devlin et al. 2019, section 3.1)."""
         ordinary = ~torch.isin(ids, self.special)

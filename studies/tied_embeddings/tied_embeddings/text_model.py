@@ -46,11 +46,14 @@ def new_model(text: ClonedText, shape: Encoder, tied: bool, seed: int) -> Embedd
     return model
 
 
+def masked_states(model: EmbeddingModel, ids: Tensor, where: Tensor) -> Tensor:
+    """What is read out, (m, d), at the m places of ids (n, N) where the mask `where` is true, in reading order."""
+    return model.body(model.input_embeddings(ids), ids == model.padding)[where]
+
+
 def logits(model: EmbeddingModel, ids: Tensor, where: Tensor) -> Tensor:
-    """Logits (m, V) at the m places of ids (n, N) where the mask `where` is true, in reading order."""
-    # Only there, since a vocabulary of thousands makes the read-out the greater part of the work.
-    states = model.body(model.input_embeddings(ids), ids == model.padding)
-    return states[where] @ model.output_embeddings.weight.T
+    """Logits (m, V) there, and nowhere else: with a vocabulary of thousands the read-out is most of the work."""
+    return masked_states(model, ids, where) @ model.output_embeddings.weight.T
 
 
 def distances(vectors: Tensor) -> Tensor:
@@ -61,37 +64,54 @@ def distances(vectors: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Judgement:
-    """How well masked tokens are guessed; losses in nats per masked token."""
+    """How well masked tokens are guessed, and how alike words and clones are to the model, whatever their vectors.
 
-    loss: float
-    coin: float  # the part of the loss that no model can avoid, since a fair coin chose between word and clone
-    accuracy: float
-    tokens: int
+    Losses and divergences in nats per masked token.
+    """
+
+    line: dict[str, float]  # loss, coin, accuracy, tokens, exchange_clones, exchange_words
+    log_odds: Tensor  # (2W, 2W) root mean square, over masked places, of the log odds between two words or clones
 
 
+@torch.inference_mode()
 def judge(model: EmbeddingModel, text: ClonedText, split: str, batches: int, seed: int) -> Judgement:
-    """Loss and accuracy on some batches of a split, the same ones for every model and at every time."""
-    total, coins, right, tokens = 0.0, 0.0, 0, 0
+    """Judge on some batches of a split, the same ones for every model and at every time.
+
+    Of two conditionally equivalent tokens the log odds are 0 everywhere. Whether tokens are semantically equivalent is
+    seen by exchanging them: `exchange_clones` is how far the guesses move (the Kullback-Leibler divergence) where every
+    word becomes its clone and every clone its word; `exchange_words`, where every word becomes the next of the words.
+    """
+    sums = dict.fromkeys(("loss", "coin", "accuracy", "exchange_clones", "exchange_words"), 0.0)
+    second_moment = torch.zeros(model.settings.embedding, model.settings.embedding)
+    tokens = 0
     generator = torch.Generator().manual_seed(derive(seed, "judge", split) % 2**63)
     model.eval()
-    with torch.inference_mode():
-        for _ in range(batches):
-            ids, targets = text.batch(split, generator)
-            wanted = targets[targets != IGNORED]
-            guess = logits(model, ids, targets != IGNORED)
-            total += float(F.cross_entropy(guess, wanted, reduction="sum"))
-            coins += text.coin(targets) * len(wanted)
-            right += int((guess.argmax(1) == wanted).sum())
-            tokens += len(wanted)
+    for _ in range(batches):
+        ids, targets = text.batch(split, generator)
+        where = targets != IGNORED
+        wanted = targets[where]
+        states = masked_states(model, ids, where)
+        guess = (states @ model.output_embeddings.weight.T).log_softmax(1)
+        sums["loss"] += float(F.nll_loss(guess, wanted, reduction="sum"))
+        sums["coin"] += text.coin(targets) * len(wanted)
+        sums["accuracy"] += int((guess.argmax(1) == wanted).sum())
+        for name, exchanged in (("exchange_clones", text.exchange(ids, 0)), ("exchange_words", text.exchange(ids, 1))):
+            other = logits(model, exchanged, where).log_softmax(1)
+            sums[name] += float(F.kl_div(other, guess, reduction="sum", log_target=True))
+        second_moment += states.T @ states
+        tokens += len(wanted)
     model.train()
-    return Judgement(total / tokens, coins / tokens, right / tokens, tokens)
+    # The mean square of h.(e - f) over states h is the squared length of e - f after this map.
+    values, vectors = torch.linalg.eigh(second_moment / tokens)
+    shown = model.output_embeddings.weight[text.pairs] @ vectors * values.clamp(min=0).sqrt()
+    return Judgement({**{name: value / tokens for name, value in sums.items()}, "tokens": tokens}, distances(shown))
 
 
 @dataclass(frozen=True)
 class Record:
     """What was recorded of one training, R times, before its first step, between, and after its last.
 
-    distances: `input` and `output` -> (R, 2W, 2W) between words and clones; lines: a mapping for each time.
+    distances: `input`, `output` and `log_odds` -> (R, 2W, 2W) between words and clones; lines: a mapping for each time.
     """
 
     steps: list[int]
@@ -152,13 +172,14 @@ def _record(
     result = judge(model, text, "validation", settings.validation_batches, seed)
     matrices = {"input": model.input_embeddings.weight, "output": model.output_embeddings.weight}
     measured = {name: distances(matrix[text.pairs]) for name, matrix in matrices.items()}
-    partial.save(f"record {step}", {f"record_{step:08d}.pickle": measured}, note={"step": step, **vars(result)})
+    measured["log_odds"] = result.log_odds
+    partial.save(f"record {step}", {f"record_{step:08d}.pickle": measured}, note={"step": step, **result.line})
 
 
 def _gather(partial: Partial, settings: TextTraining) -> Record:
     steps = [step for step in range(settings.steps + 1) if settings.is_recorded(step)]
     found = [partial.load(f"record_{step:08d}.pickle") for step in steps]
-    measured = {name: torch.stack([record[name] for record in found]) for name in ("input", "output")}
+    measured = {name: torch.stack([record[name] for record in found]) for name in found[0]}
     return Record(steps, measured, [partial.note(f"record {step}") for step in steps])
 
 
@@ -184,5 +205,5 @@ def _restore(partial: Partial, model: EmbeddingModel, optimizer: Any, schedule: 
 
 
 def save(path: Path, record: Record, text: ClonedText) -> None:
-    """Write what was recorded: `words`, `steps` (R), `input` and `output` (R, 2W, 2W), and `log`, R lines."""
+    """Write what was recorded: `words`, `steps` (R), distances (R, 2W, 2W), and `log`, R lines."""
     artifacts.save(path, {"words": text.words, "steps": record.steps, **record.distances, "log": record.lines})

@@ -11,13 +11,16 @@ from torch import Tensor
 
 from shortcuts import artifacts
 from tied_embeddings import clones, language_models
-from tied_embeddings.settings import STUDY, VARIANTS
+from tied_embeddings.settings import STUDY, VARIANTS, Settings
 from tied_embeddings.text_settings import Clones, LanguageModels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Table = list[dict[str, Any]]
+
+FOLDER = STUDY / "text"
+METRICS = STUDY / "metrics" / "text.json"
 
 # --- cloned words ------------------------------------------------------------------------------------------
 
@@ -35,8 +38,14 @@ class Clonings:
 
     @property
     def curves(self) -> dict[str, tuple[str, str]]:
-        """The lines to draw, name -> variant and matrix; of a tied model there is one matrix."""
-        return {"tied": ("tied", "input"), "untied, input": ("untied", "input"), "untied, output": ("untied", "output")}
+        """What is shown, name -> variant and distance; of a tied model there is one matrix of embeddings."""
+        return {
+            "tied": ("tied", "input"),
+            "untied, input": ("untied", "input"),
+            "untied, output": ("untied", "output"),
+            "tied, log odds": ("tied", "log_odds"),
+            "untied, log odds": ("untied", "log_odds"),
+        }
 
     def of_pairs(self, variant: str, matrix: str, kind: str) -> Tensor:
         """Distances (R, p) of the pairs of a kind: `clones` (p = W) or `random`."""
@@ -63,17 +72,15 @@ def load_clonings(settings: Clones) -> Clonings:
         settings.corpus,
         words,
         {variant: saved[variant]["steps"] for variant in VARIANTS},
-        {variant: {name: saved[variant][name] for name in ("input", "output")} for variant in VARIANTS},
+        {variant: {name: saved[variant][name] for name in ("input", "output", "log_odds")} for variant in VARIANTS},
         {variant: saved[variant]["log"] for variant in VARIANTS},
         clones.random_pairs(len(words), settings.random_pairs, settings.seed),
     )
 
 
 def clone_table(found: Clonings) -> Table:
-    """One row a matrix, kind of pair and recorded step: mean distance, its 95 % interval over pairs, and the share found.
-
-    The interval is that of a mean over independent pairs, 1.96 standard errors.
-    """
+    """One row a distance, kind of pair and recorded step: its mean, a 95 % interval over pairs (1.96 standard errors), and
+    the share of words whose nearest neighbour is their clone."""
     rows = []
     for curve, (variant, matrix) in found.curves.items():
         share = found.found(variant, matrix)
@@ -84,7 +91,7 @@ def clone_table(found: Clonings) -> Table:
                 mean = float(lengths[row].mean())
                 rows.append(
                     {
-                        "embeddings": curve,
+                        "what": curve,
                         "pairs": kind,
                         "step": step,
                         "distance": mean,
@@ -96,23 +103,40 @@ def clone_table(found: Clonings) -> Table:
     return rows
 
 
-def clone_metrics(found: Clonings) -> dict[str, Any]:
-    """The last row of every line: distances, their ratio, the share found, and the validation loss without the coin."""
-    table = clone_table(found)
-    result: dict[str, Any] = {}
-    for curve, (variant, _) in found.curves.items():
-        last = {row["pairs"]: row for row in table if row["embeddings"] == curve and row["step"] == found.steps[variant][-1]}
-        result[curve.replace(", ", "_")] = {
-            "clones": last["clones"]["distance"],
-            "random": last["random"]["distance"],
-            "ratio": last["clones"]["distance"] / last["random"]["distance"],
-            "nearest_is_clone": last["clones"]["nearest_is_clone"],
+def clone_log(found: Clonings) -> Table:
+    """One row a variant and recorded step: losses without the coin, and how far an exchange moves the guesses."""
+    return [
+        {
+            "variant": variant,
+            "step": line["step"],
+            "loss": line["loss"] - line["coin"],
+            "accuracy": line["accuracy"],
+            "exchange_clones": line["exchange_clones"],
+            "exchange_words": line["exchange_words"],
         }
-    for variant in VARIANTS:
-        line = found.logs[variant][-1]
-        result[f"loss_{variant}"] = line["loss"] - line["coin"]
-        result[f"accuracy_{variant}"] = line["accuracy"]
-    return {"steps": found.steps["tied"][-1], "coin": found.logs["tied"][-1]["coin"], **result}
+        for variant in VARIANTS
+        for line in found.logs[variant]
+    ]
+
+
+def clone_metrics(found: Clonings) -> dict[str, Any]:
+    """The last row of everything: distances, their ratio, the share found, exchanges, and losses without the coin."""
+    table = clone_table(found)
+    result: dict[str, Any] = {"steps": found.steps["tied"][-1], "coin": found.logs["tied"][-1]["coin"]}
+    for curve in found.curves:
+        rows = {row["pairs"]: row for row in table if row["what"] == curve}  # the last of each kind
+        result[curve.replace(", ", "_").replace(" ", "_")] = {
+            "clones": rows["clones"]["distance"],
+            "random": rows["random"]["distance"],
+            "ratio": rows["clones"]["distance"] / rows["random"]["distance"],
+            "nearest_is_clone": rows["clones"]["nearest_is_clone"],
+        }
+    last = {row["variant"]: row for row in clone_log(found)}
+    result["log"] = {
+        variant: {key: value for key, value in last[variant].items() if key not in ("variant", "step")}
+        for variant in VARIANTS
+    }
+    return result
 
 
 # --- language models ---------------------------------------------------------------------------------------
@@ -221,3 +245,60 @@ def language_model_metrics(found: list[Measured]) -> dict[str, Any]:
         loss = {model.variant: model.held_out for model in found if model.shape == shape}
         result[f"{shape}_untied_minus_tied"] = loss["untied"] - loss["tied"]
     return result
+
+
+# --- the whole report --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Found:
+    clonings: Clonings
+    models: list[Measured]
+    models_corpus: str
+
+
+def load(settings: Settings) -> Found:
+    """What stages 04 and 05 saved; an error names the stage to run first."""
+    return Found(
+        load_clonings(settings.clones), load_measured(settings.language_models), settings.language_models.corpus
+    )
+
+
+def tables_of(found: Found) -> dict[str, Table]:
+    """Every table by its name."""
+    return {
+        "clones": clone_table(found.clonings),
+        "clones_log": clone_log(found.clonings),
+        "agreements": agreement_table(found.models),
+        "pairs": pair_table(found.models),
+        "gaps": gap_table(found.models),
+    }
+
+
+def metrics_of(found: Found) -> dict[str, Any]:
+    return {"clones": clone_metrics(found.clonings), "language_models": language_model_metrics(found.models)}
+
+
+def figures_of(found: Found, records: dict[str, Table]) -> dict[str, Figure]:
+    """Every figure by its name; records: the tables."""
+    from tied_embeddings import text_figures
+
+    gaps, agreements, pairs = (records[name] for name in ("gaps", "agreements", "pairs"))
+    return {
+        "cloned_words": text_figures.clones(records["clones"], records["clones_log"], found.clonings.corpus),
+        "when_to_tie": text_figures.when_to_tie(gaps, agreements, pairs, found.models_corpus),
+    }
+
+
+def plot_tables(records: dict[str, Table]) -> dict[str, Table]:
+    """The tables that `dvc plots show` draws, by the name of their folder; `series` tells the lines apart."""
+    return {
+        "clones": [
+            {"step": row["step"], "value": row["distance"], "panel": row["what"], "series": row["pairs"]}
+            for row in records["clones"]
+        ],
+        "gaps": [
+            {"step": row["step"], "value": row["gap"], "panel": "untied minus tied", "series": row["shape"]}
+            for row in records["gaps"]
+        ],
+    }
