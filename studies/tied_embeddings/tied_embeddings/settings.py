@@ -220,8 +220,8 @@ class Settings:
     saver: SaverSettings
     checkpoint: int = at_least(1)
     experiments: dict[str, Experiment]
-    clones: Clones | None = None
-    language_models: LanguageModels | None = None
+    clones: Clones
+    language_models: LanguageModels
 
     def __post_init__(self) -> None:
         for key in ("run", "ablation"):
