@@ -44,7 +44,9 @@ def main() -> None:
         with artifacts.atomic_folder(folder) as coming:
             experiment.save(trainer, state, composed, coming)
         partial.forget_others()
-    print(f"{name}: {len(composed.seeds)} models, {trainer.steps:,} steps ({partial.resumed} checkpoints resumed), in {folder}")
+    print(
+        f"{name}: {len(composed.seeds)} models, {trainer.steps:,} steps ({partial.resumed} checkpoints resumed), in {folder}"
+    )
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ class Dataset(abc.ABC):
     vocabulary: int
     length: int | None  # of every sequence; None where it differs from batch to batch
     padding: int | None = None  # the id that fills sequences up, which a model must not look at
+    mask: int | None = None  # the id that stands where something is to be guessed, if that is always so
     single_target: bool = False  # whether every sequence has exactly one symbol to guess
     draws_at_once: int = 1  # how many batches are best drawn in one call
 

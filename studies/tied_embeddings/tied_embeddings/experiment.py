@@ -35,8 +35,10 @@ def xor(settings: DatasetSettings, strings: Mapping[str, torch.Tensor]) -> Xor:
 def new_models(run: Run, dataset: Dataset) -> Models:
     """Untrained models, one for each seed, as one computation where that is possible."""
     models = [new_model(run.model, dataset.vocabulary, dataset.length, seed, dataset.padding) for seed in run.seeds]
-    together = dataset.single_target and dataset.length is not None and not run.model.dropout and not run.one_by_one
-    return (Ensemble if together else Models)(models)
+    possible = dataset.single_target and dataset.length is not None and not run.model.dropout
+    if possible and dataset.mask is not None and not run.one_by_one:
+        return Ensemble(models, dataset.mask)
+    return Models(models)
 
 
 def new_trainer(run: Run, dataset: Dataset) -> Trainer:
@@ -137,7 +139,9 @@ def restore(folder: Path, run: Run) -> State:
     states = [_load_state(folder / run.folder(seed) / LAST) for seed in run.seeds]
     epochs = sorted({state["epoch"] for state in states})
     if len(epochs) > 1:
-        raise InputError(f"{folder}: the seeds stopped after {' and '.join(map(str, epochs))} epochs; restore them apart")
+        raise InputError(
+            f"{folder}: the seeds stopped after {' and '.join(map(str, epochs))} epochs; restore them apart"
+        )
     return stack_states(states)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from tied_embeddings import experiment
 from tied_embeddings.batched import Models
@@ -103,7 +102,8 @@ def load_distances(run: Run, folder: Path) -> tuple[np.ndarray, dict[str, np.nda
     assert run.cdists is not None
     sides = {"tied": run.cdists.input} if run.model.tied else {"input": run.cdists.input, "output": run.cdists.output}
     found = {
-        side: np.stack([np.load(folder / run.folder(seed) / name) for seed in run.seeds]) for side, name in sides.items()
+        side: np.stack([np.load(folder / run.folder(seed) / name) for seed in run.seeds])
+        for side, name in sides.items()
     }
     every = run.cdists.every if run.cdists.split == "train" else run.evaluation.every
     return np.arange(next(iter(found.values())).shape[1]) * every, found

@@ -77,9 +77,7 @@ def _metrics(experiment: str, found: Mapping[str, Any]) -> dict[str, Any]:
                 for name in ("train-fresh", "held-out")
             },
             "solved": sum(row["solved"] for row in scores if row["set"] == "train-fresh"),
-            "left": {
-                f"{row['side']} {row['pair']}": row["left"] for row in rows if row["variant"] == variant
-            },
+            "left": {f"{row['side']} {row['pair']}": row["left"] for row in rows if row["variant"] == variant},
         }
     return result
 

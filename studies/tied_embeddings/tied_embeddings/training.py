@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from shortcuts.seeds import derive
-from tied_embeddings.batched import INPUT, OUTPUT, Examples, Models
+from tied_embeddings.batched import INPUT, OUTPUT, Models
 from tied_embeddings.dataset import Batch, Dataset
 from tied_embeddings.settings import EvaluationSettings, OptimizerSettings, SchedulerSettings
 
@@ -47,7 +47,7 @@ class Optimizer:
         settings = self.settings
         self.KERNELS[settings.name](
             [parameter.detach() for parameter in self.parameters.values()],
-            list(gradients),
+            [gradient.contiguous() for gradient in gradients],  # the kernel takes their layout for the parameters'
             list(self.moments["exp_avg"].values()),
             list(self.moments["exp_avg_sq"].values()),
             [],
@@ -161,7 +161,7 @@ class Trainer:
         for callback in self.callbacks:
             callback.before_step(self)
 
-    def step(self, examples: Examples) -> None:
+    def step(self, examples: Any) -> None:
         for callback in self.callbacks:
             callback.before_step(self)
         loss, accuracy, gradients = self.models.gradients(examples)
@@ -179,8 +179,9 @@ class Trainer:
         for name, split in EVALUATIONS.items():
             seed = derive(self.evaluation.seed, "evaluation", name, self.epoch) % 2**63
             drawn = self.dataset.batches(split, torch.Generator().manual_seed(seed), self.evaluation.draws)
-            shared = Batch(*(part.flatten(0, 1).expand(len(self.seeds), -1, -1) for part in drawn))
-            found[name] = self.models.evaluate(self.models.examples(shared))
+            shared = Batch(*(part.flatten(0, 1).expand(1, len(self.seeds), -1, -1) for part in drawn))
+            [examples] = self.models.examples(shared)
+            found[name] = self.models.evaluate(examples)
         return found
 
     def _evaluate(self) -> None:
@@ -188,19 +189,17 @@ class Trainer:
         for callback in self.callbacks:
             callback.evaluated(self, found)
 
-    def _draw(self, epochs: int) -> Iterator[list[Examples]]:
+    def _draw(self, epochs: int) -> Iterator[list[Any]]:
         """The steps of each of the next epochs."""
         drawn = [self.dataset.batches("train", generator, epochs) for generator in self.generators]
         ids, targets = (torch.stack(parts, 1) for parts in zip(*drawn, strict=True))  # (epochs, R, n, N)
         if self.batch is None or self.batch >= ids.shape[2]:  # one step an epoch, whose order does not matter
-            examples = self.models.examples(Batch(ids, targets))
-            for epoch in range(epochs):
-                yield [examples[epoch]]
+            yield from ([examples] for examples in self.models.examples(Batch(ids, targets)))
             return
         for epoch in range(epochs):
             yield self._cut(Batch(ids[epoch], targets[epoch]))
 
-    def _cut(self, drawn: Batch) -> list[Examples]:
+    def _cut(self, drawn: Batch) -> list[Any]:
         assert self.batch is not None
         models, sequences, _ = drawn.ids.shape
         order = torch.arange(sequences).expand(models, -1)
@@ -208,7 +207,8 @@ class Trainer:
             order = torch.stack([torch.randperm(sequences, generator=generator) for generator in self.generators])
         rows = torch.arange(models)[:, None]
         parts = [part for part in order.split(self.batch, 1) if part.shape[1] == self.batch or not self.drop_last]
-        return [self.models.examples(Batch(*(tensor[rows, part] for tensor in drawn))) for part in parts]
+        cut = [Batch(*(tensor[rows, part][None] for tensor in drawn)) for part in parts]
+        return [examples for batch in cut for examples in self.models.examples(batch)]
 
     def untie(self) -> None:
         """Give the output embeddings of tied models a copy of their own, with the input's moments."""
