@@ -45,7 +45,8 @@ def main() -> None:
             experiment.save(trainer, state, composed, coming)
         partial.forget_others()
     print(
-        f"{name}: {len(composed.seeds)} models, {trainer.steps:,} steps ({partial.resumed} checkpoints resumed), in {folder}"
+        f"{name}: {len(composed.seeds)} models, {trainer.steps:,} steps ({partial.resumed} checkpoints resumed), "
+        f"in {folder}"
     )
 
 

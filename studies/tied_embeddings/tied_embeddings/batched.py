@@ -55,7 +55,10 @@ class Models:
         self.module.output_embeddings = copy.deepcopy(self.module.input_embeddings)
 
     def examples(self, batches: Batch) -> list[Any]:
-        """Batches (b, R, n, N) as a list of what `losses` takes; what does not depend on weights is done here, at once."""
+        """Batches (b, R, n, N) as a list of what `losses` takes.
+
+        What does not depend on weights is done here, for all at once.
+        """
         return [Batch(ids, targets) for ids, targets in zip(*batches, strict=True)]
 
     def losses(self, examples: Any) -> tuple[Tensor, Tensor]:
@@ -93,8 +96,8 @@ class Models:
 class Examples:
     """A batch as an ensemble reads it.
 
-    ids: (R, n, N). places: (R, n), what is to be guessed. answers: (R, 1, n), the symbols there. counts: of a transformer,
-    see `transformer.counted`.
+    ids: (R, n, N). places: (R, n), what is to be guessed. answers: (R, 1, n), the symbols there.
+    counts: for a transformer, see `transformer.counted`.
     """
 
     ids: Tensor

@@ -236,9 +236,7 @@ def _stacked(trainer: Trainer, value: Tensor) -> State:
     models = len(value)
     state = trainer.bare_state()
     shared = {key: part for key, part in state.items() if key not in EACH}
-    repeated = map_tensors(
-        lambda part: torch.as_tensor(part).expand(models, *torch.as_tensor(part).shape).clone(), shared
-    )
+    repeated = map_tensors(lambda part: torch.stack([torch.as_tensor(part)] * models), shared)
     return {**state, **repeated, "value": value}
 
 

@@ -1,7 +1,7 @@
 """Layers of R models at once, for vectors that are columns: (R, d, m).
 
-With the sequences on the last axis, norms, softmax and the cells of an LSTM run over many neighbouring numbers instead of
-d, which may be 4.
+With the sequences on the last axis, norms, softmax and the cells of an LSTM run over many neighbouring numbers instead
+of d, which may be 4.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class LayerNorm(torch.autograd.Function):
         return found.output
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         normed, scale, weight = ctx.saved_tensors
         gradients: dict[str, Tensor] = {}
         result = normalize_backward(gradient, Normed(normed, normed, scale), {"weight": weight}, "", gradients)

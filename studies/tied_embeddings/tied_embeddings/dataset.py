@@ -1,7 +1,7 @@
 """What is to be guessed: sequences of symbols with some of them masked.
 
-`Dataset` is all that training asks of a source of examples. `Xor` is the study's own: strings of bits with their parity,
-where each bit is written with one of several symbols of equal meaning (Bertolotti and Cazzola 2024).
+`Dataset` is all that training asks of a source of examples. `Xor` is the study's own: strings of bits with their
+parity, where each bit is written with one of several symbols of equal meaning (Bertolotti and Cazzola 2024).
 """
 
 from __future__ import annotations
@@ -64,13 +64,15 @@ def bit_strings(bits: int, seed: int, include_all_ones: bool = False) -> dict[st
 class Xor(Dataset):
     """Masked parity: guess one masked symbol of a bit string from the other symbols and the parity.
 
-    Bit 0 is written as one of the symbols 0..z-1, drawn with the probabilities `zero_dst`; bit 1 as one of z..z+o-1, with
-    `one_dst`. Then come "even", "odd" and the mask: the vocabulary has z+o+3 symbols. A sequence is the symbols of all
-    bits and the parity; one of the bits, never the parity, is masked.
+    Bit 0 is written as one of the symbols 0..z-1, drawn with the probabilities `zero_dst`; bit 1 as one of z..z+o-1,
+    with `one_dst`. Then come "even", "odd" and the mask: the vocabulary has z+o+3 symbols. A sequence is the symbols of
+    all bits and the parity; one of the bits, never the parity, is masked.
 
     strings: by split, (n, bits) each, from `bit_strings`.
     """
 
+    length: int
+    mask: int
     single_target = True
     draws_at_once = 100
 

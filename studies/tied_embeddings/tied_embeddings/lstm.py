@@ -1,4 +1,4 @@
-"""R bidirectional LSTMs as one computation: both directions of a layer too, and backpropagation through time written out."""
+"""R bidirectional LSTMs as one computation, as are both directions of a layer; backpropagation is written out."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ def forward(settings: ModelSettings, p: Mapping[str, Tensor], table: Tensor, ids
 
 
 class Recurrence(torch.autograd.Function):
-    """The states (R, h, N, n) of LSTMs, each from what its input gives the gates i, f, g, o, (R, 4h, N, n), and from its
-    recurrent weight (R, 4h, h); with backpropagation through time written out."""
+    """The states (R, h, N, n) of LSTMs, with backpropagation through time.
+
+    gates: (R, 4h, N, n), what the input gives to the gates i, f, g, o. recurrent: (R, 4h, h), the recurrent weights.
+    """
 
     @staticmethod
     def forward(ctx: Any, gates: Tensor, recurrent: Tensor) -> Tensor:
@@ -57,9 +59,9 @@ class Recurrence(torch.autograd.Function):
         return states[1:].permute(1, 2, 0, 3)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         opened, cells, bounded, states, recurrent = ctx.saved_tensors
-        length, models, width = len(opened), opened.shape[1], recurrent.shape[-1]
+        length, width = len(opened), recurrent.shape[-1]
         gradient = gradient.permute(2, 0, 1, 3)  # (N, R, h, n)
         i, f, g, o = opened.chunk(4, 2)
         # All that does not run through time, for all steps at once.

@@ -27,8 +27,8 @@ def measure(runs: Runs, dataset: Xor, pairs: Sequence[Pair]) -> dict[str, Any]:
     """Everything the report needs of one experiment.
 
     optima: accuracy and cross-entropy of the true posterior on each evaluation set, `published` with as many ones as
-    zeros, and the best accuracy without parity. scores: of every seed, over all examples that can be drawn, each with its
-    probability. distances: of every pair and seed, before and after. curves: means over seeds with 95 % bands.
+    zeros, and the best accuracy without parity. scores: of every seed, over all examples that can be drawn, each with
+    its probability. distances: of every pair and seed, before and after. curves: means over seeds with 95 % bands.
     """
     optima = {name: dataset.optimum(split) for name, split in EVALUATIONS.items()}
     return {

@@ -1,8 +1,8 @@
 """The study's models as ordinary modules, one network each: transformer, LSTM and MLP-mixer.
 
-Every model is an `EmbeddingModel`: input embeddings, a body that turns vectors (n, N, d) into vectors (n, N, d), and output
-embeddings E with logits = h Eᵀ. Both embeddings are drawn from N(0, 1); where they are tied they are one object. None has
-positions but what its body brings along: the transformer none at all.
+Every model is an `EmbeddingModel`: input embeddings, a body that turns vectors (n, N, d) into vectors (n, N, d), and
+output embeddings E with logits = h Eᵀ. Both embeddings are drawn from N(0, 1); where they are tied they are one object.
+None has positions but what its body brings along: the transformer none at all.
 """
 
 from __future__ import annotations

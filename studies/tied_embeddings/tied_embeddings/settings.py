@@ -48,7 +48,7 @@ def check_distribution(name: str, probabilities: Iterable[float]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
-    """feedforward: width of the transformer's inner layer, of the LSTM's state, of the mixer's layers along channels."""
+    """feedforward: width of a transformer's inner layer, an LSTM's state, a mixer's layers along channels."""
 
     name: Literal["transformer", "lstm", "mlp"]
     layers: int = at_least(1, default=3)

@@ -28,11 +28,10 @@ EVALUATIONS = {"train-fresh": "train", "held-out": "validation"}  # evaluation s
 class Optimizer:
     """Adam (Kingma and Ba 2015) or AdamW (Loshchilov and Hutter 2019) for stacked parameters.
 
-    Both treat every number by itself, so stacking changes nothing. The kernel is that of `torch.optim.AdamW(fused=True)`,
-    called directly: sorting parameters by device and type takes that longer than the arithmetic on a few thousand numbers.
+    Both treat every number by itself, so stacking changes nothing. The kernel is the one of
+    `torch.optim.AdamW(fused=True)`, called directly: sorting parameters by device and type takes that longer than the
+    arithmetic on a few thousand numbers.
     """
-
-    KERNELS = {"adam": torch._fused_adam_, "adamw": torch._fused_adamw_}
 
     def __init__(self, parameters: Mapping[str, Tensor], settings: OptimizerSettings) -> None:
         self.parameters, self.settings = dict(parameters), settings
@@ -45,7 +44,8 @@ class Optimizer:
     def step(self, gradients: Sequence[Tensor], learning_rate: float) -> None:
         self.steps += 1  # the kernel reads it and leaves it
         settings = self.settings
-        self.KERNELS[settings.name](
+        kernel = torch._fused_adamw_ if settings.name == "adamw" else torch._fused_adam_
+        kernel(
             [parameter.detach() for parameter in self.parameters.values()],
             [gradient.contiguous() for gradient in gradients],  # the kernel takes their layout for the parameters'
             list(self.moments["exp_avg"].values()),
@@ -112,8 +112,8 @@ def one_thread() -> Iterator[None]:
 class Trainer:
     """Trains R models at once, each on draws from a generator of its own.
 
-    batch: sequences a step; a dataset's draw that has more is cut, shuffled first if `shuffle`; what is left over makes a
-    smaller step unless `drop_last`. An epoch is one draw.
+    batch: sequences a step; a dataset's draw that has more is cut, shuffled first if `shuffle`; what is left over makes
+    a smaller step unless `drop_last`. An epoch is one draw.
     callbacks: told before every step, after every step and epoch, and after every evaluation.
     """
 
