@@ -425,7 +425,7 @@ def test_pairs_are_alike_as_their_group_says():
 # --- language models: training and measuring ----------------------------------------------------------------
 
 LITTLE = LanguageModels(
-    corpus="none", sentences=100, shapes=("tiny-bert",), registered=(), steps=6, batch=2, steps_per_checkpoint=2,
+    corpus="none", sentences=100, shapes=("tiny-bert",), registered=(), layers=None, steps=6, batch=2, steps_per_checkpoint=2,
     tokens=20, pairs=5, neighbors=3, seed=0,
 )  # fmt: skip
 
@@ -504,6 +504,8 @@ def test_what_was_trained_is_saved_as_a_model_that_a_registry_can_name(project, 
 def test_a_shape_is_trained_with_the_share_of_warm_up_and_full_rows_that_the_project_gives_it():
     params = read_params(REPOSITORY / "params.yaml")
     found = lm.training_settings(params, "tiny-bert", replace(LITTLE, steps=600), tied=False)
+    assert found.layers == 6
+    assert lm.training_settings(params, "tiny-bert", replace(LITTLE, layers=2), tied=False).layers == 2
     assert (found.steps, found.warmup_steps, found.full_context_steps, found.tied) == (600, 30, 100, False)
     with pytest.raises(InputError, match="did you mean 'tiny-bert'"):
         lm.training_settings(params, "tiny-bart", LITTLE, tied=False)

@@ -32,7 +32,6 @@ def main() -> None:
 
     from tqdm import tqdm
 
-    from shortcuts import artifacts
     from shortcuts.params import read_params
     from tied_embeddings import language_models
     from tied_embeddings.clones import read_sentences

@@ -242,6 +242,7 @@ def training_settings(params: Params, shape: str, settings: LanguageModels, tied
     share, full = settings.steps / whole.steps, whole.full_context_steps
     return replace(
         whole,
+        layers=settings.layers or whole.layers,
         steps=settings.steps,
         batch=settings.batch,
         warmup_steps=round(share * whole.warmup_steps),

@@ -12,6 +12,7 @@ from matplotlib.ticker import StrMethodFormatter
 from shortcuts.plots import STYLE
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Table = Sequence[Mapping[str, Any]]
@@ -54,7 +55,7 @@ def clones(table: Table, log: Table, about: str) -> Figure:
     return figure
 
 
-def _band(axis: Any, rows: Table, color: str, line: str, label: str) -> None:
+def _band(axis: Axes, rows: Table, color: str, line: str, label: str) -> None:
     x, mean, low, high = (np.array([row[key] for row in rows]) for key in ("step", "distance", "low", "high"))
     axis.plot(x, mean, line, color=color, label=label)
     axis.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
@@ -62,35 +63,42 @@ def _band(axis: Any, rows: Table, color: str, line: str, label: str) -> None:
 
 SHAPES = ("#1f5fbf", "#d97706", "#2e7d32", "#7b1fa2")
 ROLES = {"input": "#8fb0df", "output": "#1f5fbf"}
+GROUPS = {"alike": "alike in\nboth roles", "output alike": "as outputs\nonly", "input alike": "as inputs\nonly"}
 
 
 def when_to_tie(gaps: Table, agreements: Table, pairs: Table, about: str) -> Figure:
-    """Three questions before tying: what does it cost now, do the matrices want the same, and do pairs of tokens?"""
-    models = [row["model"] for row in agreements if row["causal"] and not row["tied"]]
+    """Three questions before tying: what it costs, what each matrix is asked to be, and what becomes of pairs of tokens.
+
+    gaps, agreements, pairs: the tables of the report, of models that were trained both ways.
+    """
     with plt.rc_context({**STYLE, "axes.axisbelow": True}):
-        figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12.5, 4.1), width_ratios=(1.1, 1, 1))
+        figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4.3), width_ratios=(1, 1.15, 1))
         _gaps(left, gaps)
         _followed(middle, agreements)
-        _pairs(right, [row for row in pairs if row["model"] in models])
-        figure.suptitle(f"When to tie input and output embeddings, {about}")
+        _pairs(right, pairs)
+        figure.suptitle(f"When to tie input and output embeddings: small models on {about}")
     return figure
 
 
-def _gaps(axis: Any, table: Table) -> None:
+def _gaps(axis: Axes, table: Table) -> None:
     for color, shape in zip(SHAPES, dict.fromkeys(row["shape"] for row in table), strict=False):
         rows = [row for row in table if row["shape"] == shape]
         x, gap, low, high = (np.array([row[key] for row in rows]) for key in ("step", "gap", "low", "high"))
         axis.plot(x, gap, "o-", markersize=3, color=color, label=shape)
         axis.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
     axis.axhline(0, color="0.3", linewidth=0.8)
-    axis.annotate("↑ tie", (0.98, 0.97), xycoords="axes fraction", ha="right", va="top", color="0.3")
-    axis.annotate("↓ do not", (0.98, 0.03), xycoords="axes fraction", ha="right", va="bottom", color="0.3")
-    axis.set(title="Loss: untied minus tied", xlabel="training steps", ylabel="nats per predicted token", xlim=(0, None))
+    # A single unstable step of training would make the rest of the picture flat.
+    edges = np.percentile([row[key] for row in table for key in ("low", "high")], (3, 97))
+    limit = 1.6 * max(0.02, *np.abs(edges))
+    axis.set(title="1. What does tying cost?", xlabel="training steps", xlim=(0, None), ylim=(-limit, limit))
+    axis.set_ylabel("loss, untied minus tied (nats per token)")
+    axis.annotate("tied is better", (0.98, 0.97), xycoords="axes fraction", ha="right", va="top", color="0.3")
+    axis.annotate("untied is better", (0.98, 0.03), xycoords="axes fraction", ha="right", va="bottom", color="0.3")
     axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axis.legend(loc="upper center")
+    axis.legend(loc="upper left")
 
 
-def _followed(axis: Any, table: Table) -> None:
+def _followed(axis: Axes, table: Table) -> None:
     x = np.arange(len(table))
     for place, (learned, counted) in enumerate((a, b) for a in ROLES for b in ROLES):
         axis.bar(
@@ -100,31 +108,35 @@ def _followed(axis: Any, table: Table) -> None:
             color=ROLES[counted],
             hatch="" if learned == "input" else "///",
             edgecolor="white",
-            label=f"{learned} embeddings, {counted} role",
+            label=f"{learned} vectors, {counted} role",
         )
     axis.axhline(0, color="0.3", linewidth=0.8)
-    axis.set_xticks(x, [row["model"].replace("_", "\n") for row in table], fontsize=8)
+    names = [f"{row['model'].replace('_', chr(10))}\nroles agree: {row['text_agreement']:.2f}" for row in table]
+    axis.set_xticks(x, names, fontsize=7.5)
     axis.grid(visible=False, axis="x")
-    axis.set(title="Which role of tokens does a matrix reflect?", ylabel="rank correlation of distances")
-    axis.legend(fontsize=7, loc="upper left")
+    top = max(row[f"{a}_follows_{b}"] for row in table for a in ROLES for b in ROLES)
+    axis.set(title="2. Which role of tokens do vectors reflect?", ylabel="rank correlation of distances")
+    axis.set_ylim(0, 1.45 * top)
+    axis.legend(fontsize=8, loc="upper center", ncols=2)
 
 
-def _pairs(axis: Any, table: Table) -> None:
-    groups = [group for group in dict.fromkeys(row["pairs"] for row in table) if group != "random"]
+def _pairs(axis: Axes, table: Table) -> None:
+    groups = [group for group in GROUPS if any(row["pairs"] == group for row in table)]
     models = list(dict.fromkeys(row["model"] for row in table))
     x = np.arange(len(groups))
     for number, (model, role) in enumerate((model, role) for model in models for role in ROLES):
         rows = {row["pairs"]: row for row in table if (row["model"], row["embeddings"]) == (model, role)}
-        ratio = np.array([rows[group]["ratio"] for group in groups])
-        half = np.array([rows[group]["high"] - rows[group]["ratio"] for group in groups])
-        shift = (number - (2 * len(models) - 1) / 2) * 0.12
+        places = [place for place, group in enumerate(groups) if group in rows]
+        ratio = np.array([rows[groups[place]]["ratio"] for place in places])
+        half = np.array([rows[groups[place]]["high"] for place in places]) - ratio
+        shift = (number - (2 * len(models) - 1) / 2) * 0.13
         axis.errorbar(
-            x + shift, ratio, half, fmt="o" if role == "input" else "s", color=SHAPES[number // 2], capsize=2,
+            x[places] + shift, ratio, half, fmt="o" if role == "input" else "s", color=SHAPES[number // 2], capsize=2,
             markerfacecolor="white" if role == "input" else None, label=f"{model.replace('_', ' ')}, {role}",
         )  # fmt: skip
     axis.axhline(1, color="0.3", linewidth=0.8)
-    axis.set_xticks(x, [f"{group}" for group in groups], fontsize=9)
+    axis.set_xticks(x, [GROUPS[group] for group in groups], fontsize=9)
     axis.set_xlim(-0.6, len(groups) - 0.4)
     axis.grid(visible=False, axis="x")
-    axis.set(title="Distance of pairs, of untied models", ylabel="relative to random pairs")
-    axis.legend(fontsize=7)
+    axis.set(title="3. Pairs of tokens, by their use in the text", ylabel="distance relative to random pairs")
+    axis.legend(fontsize=8)

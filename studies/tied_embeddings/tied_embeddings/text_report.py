@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -283,10 +282,12 @@ def figures_of(found: Found, records: dict[str, Table]) -> dict[str, Figure]:
     """Every figure by its name; records: the tables."""
     from tied_embeddings import text_figures
 
-    gaps, agreements, pairs = (records[name] for name in ("gaps", "agreements", "pairs"))
+    here = {model.label: model for model in found.models if model.variant}  # trained both ways
+    agreements = [row for row in records["agreements"] if row["model"] in here]
+    untied = [row for row in records["pairs"] if row["model"] in here and here[row["model"]].variant == "untied"]
     return {
         "cloned_words": text_figures.clones(records["clones"], records["clones_log"], found.clonings.corpus),
-        "when_to_tie": text_figures.when_to_tie(gaps, agreements, pairs, found.models_corpus),
+        "when_to_tie": text_figures.when_to_tie(records["gaps"], agreements, untied, found.models_corpus),
     }
 
 

@@ -63,6 +63,7 @@ class LanguageModels:
     sentences: int = at_least(100)
     shapes: tuple[str, ...] = field(metadata={"nonempty": True})  # keys of `training` in the project's params.yaml
     registered: tuple[str, ...]  # keys of `registry` there: trained already, only measured
+    layers: int | None = at_least(1)  # of every shape; None: as many as it has
     steps: int = at_least(1)
     batch: int = at_least(1)  # rows of the shape's whole context
     steps_per_checkpoint: int = at_least(1)
