@@ -1,7 +1,10 @@
-"""Tied embeddings on text: cloned words against counting, trained models against brute force, runs against themselves."""
+"""Tied embeddings on text: cloned words against counting, trained models against brute force, runs against runs."""
 
 import json
 import math
+import os
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
@@ -17,7 +21,7 @@ from scipy.spatial.distance import cdist
 from shortcuts import InputError, artifacts, load_tokenizer
 from shortcuts.params import read_params
 from shortcuts.resume import Partial
-from tied_embeddings import clones, text_model, text_report
+from tied_embeddings import clones, text_model
 from tied_embeddings import language_models as lm
 from tied_embeddings.clones import ClonedText, most_common_words, random_pairs, read_words, word_ids
 from tied_embeddings.dataset import IGNORED
@@ -183,7 +187,7 @@ def test_a_batch_is_what_its_generator_says_and_every_sentence_comes_up(text):
 
 
 def test_the_coin_is_what_the_clones_cost_a_model_that_knows_everything_else(text):
-    """A guesser that puts one half on the word and one half on its clone, and 1 on every other token, loses the coin."""
+    """A guesser that puts one half on the word and one half on its clone, and 1 on any other token, loses the coin."""
     _, targets = text.batch("train", generator(5))
     wanted = targets[targets != IGNORED]
     logits = torch.full((len(wanted), text.vocabulary), -1e4).scatter(1, wanted[:, None], 0.0)
@@ -302,9 +306,9 @@ def test_the_learning_rate_is_a_cosine_of_the_step(text, tmp_path, monkeypatch):
 
 def test_output_vectors_of_a_word_and_its_clone_find_each_other(tmp_path, tokenizer):
     """The claim itself, in a text of a few words: outputs meet because the loss asks it, other words' do not."""
-    names = "list set value name file class type string number path".split()
-    contexts = ["use with", "read from", "call for", "return as", "given by", "new in", "first of", "data to", "return an",
-                "one or"]  # fmt: skip
+    names = ["list", "set", "value", "name", "file", "class", "type", "string", "number", "path"]
+    contexts = ["use with", "read from", "call for", "return as", "given by", "new in", "first of", "data to",
+                "return an", "one or"]  # fmt: skip
     sentences = [f"{before} {name} {before}" for name, before in zip(names, contexts, strict=True)]
     cloned = ClonedText(dict.fromkeys(clones.SHARES, sentences), names, tokenizer, batch_size=64)
     changes = {"steps": 300, "batch": 64, "learning_rate": 0.05, "steps_per_record": 300, "steps_per_checkpoint": 300}
@@ -425,8 +429,8 @@ def test_pairs_are_alike_as_their_group_says():
 # --- language models: training and measuring ----------------------------------------------------------------
 
 LITTLE = LanguageModels(
-    corpus="none", sentences=100, shapes=("tiny-bert",), registered=(), layers=None, steps=6, batch=2, steps_per_checkpoint=2,
-    tokens=20, pairs=5, neighbors=3, seed=0,
+    corpus="none", sentences=100, shapes=("tiny-bert",), registered=(), layers=None, steps=6, batch=2,
+    steps_per_checkpoint=2, tokens=20, pairs=5, neighbors=3, seed=0,
 )  # fmt: skip
 
 
@@ -443,7 +447,7 @@ def project():
 
 @pytest.fixture(scope="module")
 def prose():
-    names = "list set value name file class type string number path".split()
+    names = ["list", "set", "value", "name", "file", "class", "type", "string", "number", "path"]
     lines = [
         f"Return the {a} of each {b}, or the {c} if it is not in the {a}." for a in names for b in names for c in names
     ]
@@ -509,3 +513,98 @@ def test_a_shape_is_trained_with_the_share_of_warm_up_and_full_rows_that_the_pro
     assert (found.steps, found.warmup_steps, found.full_context_steps, found.tied) == (600, 30, 100, False)
     with pytest.raises(InputError, match="did you mean 'tiny-bert'"):
         lm.training_settings(params, "tiny-bart", LITTLE, tied=False)
+
+
+# --- the stages ----------------------------------------------------------------------------------------------
+
+# Runs stages one after the other in one process, since importing torch and transformers takes longer than the work.
+DRIVER = """
+import runpy, sys
+for line in sys.argv[1:]:
+    sys.argv = line.split()
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def run_stages(folder, *lines):
+    """Run stages, each a number and its options, in `folder`, in which `study.yaml` and `params.yaml` lie."""
+    scripts = {path.name[:2]: path for path in STUDY.glob("0*.py")}
+    commands = [f"{scripts[line[:2]]} --params study.yaml {line[2:]}" for line in lines]
+    path = os.pathsep.join([str(REPOSITORY), str(STUDY)])
+    return subprocess.run(
+        [sys.executable, "-c", DRIVER, *commands],
+        cwd=folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def little_study(tmp_path, prose):
+    """The study's settings and the project's, made small, with a text file as corpus."""
+    (tmp_path / "text.txt").write_text("\n".join(prose["train"]))
+    project = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    project["corpora"]["my-text"]["path"] = "text.txt"
+    for name in ("tiny-bert", "tiny-gpt2"):
+        project["registry"][name]["path"] = str(REPOSITORY / "models" / name)
+        project["training"][name] |= {"layers": 1, "width": 16, "heads": 2, "context": 16}
+        project["training"][name] |= {"short_context": None, "full_context_steps": None}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(project))
+    study = yaml.safe_load((STUDY / "params.yaml").read_text())
+    study["clones"] |= {"corpus": "my-text", "sentences": 200, "number": 5, "random_pairs": 4}
+    study["clones"]["model"] |= {"layers": 1, "embedding": 8, "heads": 2, "feedforward": 16}
+    study["clones"]["training"] |= {"steps": 4, "batch": 8, "steps_per_record": 2, "validation_batches": 1}
+    study["language_models"] |= {"corpus": "my-text", "sentences": 200, "steps": 4, "batch": 2, "layers": 1}
+    study["language_models"] |= {"tokens": 20, "pairs": 5, "neighbors": 3}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    return tmp_path
+
+
+def test_the_stages_run_one_after_the_other_and_report(little_study):
+    result = run_stages(
+        little_study, "04", "05 --model tiny-bert --train", "05 --model tiny-gpt2 --train", "05 --model tiny-bert",
+        "05 --model tiny-gpt2", "07",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    folder = little_study / "studies" / "tied_embeddings"
+    metrics = json.loads((folder / "metrics" / "text.json").read_text())
+    assert metrics["clones"]["steps"] == 4
+    models = metrics["language_models"]
+    assert models["tiny-gpt2_tied"]["tied"]
+    assert not models["tiny-gpt2_untied"]["tied"]
+    gap = models["tiny-gpt2_untied"]["held_out_loss"] - models["tiny-gpt2_tied"]["held_out_loss"]
+    assert models["tiny-gpt2_untied_minus_tied"] == pytest.approx(gap)
+    for kind in ("svg", "pdf", "png"):
+        name = "figures" if kind == "svg" else kind
+        assert {path.name for path in (folder / "text" / name).iterdir()} == {
+            f"cloned_words.{kind}", f"when_to_tie.{kind}"
+        }  # fmt: skip
+    rows = json.loads((folder / "text" / "tables" / "clones.json").read_text())
+    saved = artifacts.load(folder / "data" / "clones" / "my-text" / "untied.pickle")
+    pairs = saved["output"][-1][:5, 5:].diagonal()
+    [last] = [row for row in rows if (row["what"], row["pairs"], row["step"]) == ("untied, output", "clones", 4)]
+    assert last["distance"] == pytest.approx(float(pairs.mean()))
+    assert len(saved["words"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("line", "changes", "message"),
+    [
+        ("04", {"clones": {"corpus": "docstring"}}, "clones.corpus names 'docstring', which is not in corpora"),
+        ("04", {"clones": {"tokenizer": "tiny-gpt2"}}, "has no mask or padding token"),
+        ("04", {"clones": {"words": "words.txt"}}, "words.txt cannot be read as words"),
+        ("04", {"clones": {"sentences": 90000}}, "lower clones.sentences"),
+        ("05 --model tiny-bart", {}, "did you mean 'tiny-bert'?"),
+        ("05 --model names-gpt2", {}, "names-gpt2 as a local folder or a hub id"),
+        ("05 --model tiny-bert", {"language_models": {"tokens": 4000}}, "but tokens is 4000"),
+        ("07", {}, "run studies/tied_embeddings/04_train_on_cloned_words.py first"),
+    ],
+)
+def test_wrong_input_ends_in_one_line_that_says_how_to_mend_it(little_study, line, changes, message):
+    settings = yaml.safe_load((little_study / "study.yaml").read_text())
+    for key, values in changes.items():
+        settings[key] |= values
+    (little_study / "study.yaml").write_text(yaml.safe_dump(settings))
+    result = run_stages(little_study, line)
+    assert result.returncode == 2, result.stderr
+    [error] = [text for text in result.stderr.splitlines() if "error:" in text]
+    assert message in error
+    assert "Traceback" not in result.stderr

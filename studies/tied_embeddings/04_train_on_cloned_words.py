@@ -18,7 +18,9 @@ from tied_embeddings import settings as study
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--variant", choices=study.VARIANTS, help="of the embeddings (default: both, one after the other)")
+    parser.add_argument(
+        "--variant", choices=study.VARIANTS, help="of the embeddings (default: both, one after the other)"
+    )
     parser.add_argument(
         "--project", type=Path, default=Path("params.yaml"), metavar="FILE", help="settings of corpora and registry"
     )
@@ -45,8 +47,8 @@ def main() -> None:
             partial.forget_others()
         last = record.lines[-1]
         print(
-            f"{settings.corpus}, {variant}: {settings.training.steps:,} steps, validation loss {last['loss']:.3f} nats, "
-            f"{last['coin']:.3f} of them the coins of the clones, in {path}"
+            f"{settings.corpus}, {variant}: {settings.training.steps:,} steps, validation loss {last['loss']:.3f}, "
+            f"{last['coin']:.3f} of it nats that the clones cost, in {path}"
         )
 
 

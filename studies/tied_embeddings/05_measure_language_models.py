@@ -39,14 +39,20 @@ def main() -> None:
     params = read_params(args.project)
     entry = params.model(args.model)  # before the text is read
     sentences = read_sentences(
-        params, settings.corpus, settings.sentences, lambda texts: tqdm(texts, desc="read", disable=None)
-    )
+        params, "language_models", settings.corpus, settings.sentences,
+        lambda texts: tqdm(texts, desc="read", disable=None),
+    )  # fmt: skip
     for variant in study.VARIANTS if args.train else [None]:
         label = f"{args.model}_{variant}" if variant else args.model
         if variant:
             with tqdm(total=settings.steps, desc=f"{label}: train", unit="step", disable=None) as bar:
                 subject = language_models.trained(
-                    params, settings, args.model, variant == "tied", sentences, lambda step, loss: bar.update(step - bar.n)
+                    params,
+                    settings,
+                    args.model,
+                    variant == "tied",
+                    sentences,
+                    lambda step, loss: bar.update(step - bar.n),
                 )
         else:
             subject = language_models.registered(entry, args.model)

@@ -36,17 +36,25 @@ POOL = 8  # batches are cut from a pool this many times as large, sorted by leng
 Watch = Callable[[Iterable[str]], Iterable[str]]  # passes texts on, and may show how many
 
 
-def read_sentences(params: Params, corpus: str, number: int, watch: Watch = lambda texts: texts) -> dict[str, list[str]]:
-    """Distinct sentences of one of the project's corpora, drawn with its seed and split as `SHARES` says."""
-    known("corpus", corpus, params.corpora, "corpora of the project's params.yaml")
+def read_sentences(
+    params: Params, section: str, corpus: str, number: int, watch: Watch = lambda texts: texts
+) -> dict[str, list[str]]:
+    """Distinct sentences of one of the project's corpora, drawn with its seed and split as `SHARES` says.
+
+    section: of the study's settings that asks for them, for errors.
+    """
+    known(f"{section}.corpus", corpus, params.corpora, "corpora of the project's params.yaml")
     chosen = params.corpora[corpus]
     split, _ = corpora.choose_splitter(chosen)
     train, validation = (round(SHARES[name] * number) for name in ("train", "validation"))
     articles = watch(corpora.read_articles(chosen, params.seed))
     try:
         drawn = corpora.draw(chosen, articles, split, train, number - train, params.seed)
-    except InputError as error:
-        raise InputError(f"{error} (the study's `sentences` is {number:,}, for both together)") from error
+    except InputError as error:  # it names settings of the project's own pipeline
+        if "lower sentences" not in str(error):
+            raise
+        found = str(error).partition(", but ")[0]
+        raise InputError(f"{found}; lower {section}.sentences, which is {number:,}, or give a larger corpus") from error
     return {"train": drawn.train, "validation": drawn.validation[:validation], "test": drawn.validation[validation:]}
 
 
@@ -93,7 +101,9 @@ def word_ids(words: Iterable[str], tokenizer: Any) -> list[int]:
     """
     words = [word.lower() for word in words]
     encoded = [tokenizer(word, add_special_tokens=False)["input_ids"] for word in words]
-    wrong = [word for word, ids in zip(words, encoded, strict=True) if len(ids) != 1 or ids[0] == tokenizer.unk_token_id]
+    wrong = [
+        word for word, ids in zip(words, encoded, strict=True) if len(ids) != 1 or ids[0] == tokenizer.unk_token_id
+    ]
     if wrong:
         raise InputError(
             f"{len(wrong)} of the words to clone are not one token of this tokenizer, such as "
@@ -157,7 +167,7 @@ class ClonedText(Dataset):
         return torch.where(drawn, clone_of[ids], ids)
 
     def exchange(self, ids: Tensor, step: int) -> Tensor:
-        """Token ids with every word turned into the clone of the word `step` further on, and every clone into that word."""
+        """Token ids with every word turned into the clone of the word `step` further on, and clones into that word."""
         other = torch.arange(self.vocabulary)
         words = len(self.words)
         originals, twins = self.pairs.split(words)
@@ -184,7 +194,7 @@ class ClonedText(Dataset):
         return self.hide(self.clone(ids, generator), generator)
 
     def coin(self, targets: Tensor) -> float:
-        """The mean loss, in nats per target, that the clones alone cost: nobody can tell which of the two it will be."""
+        """The mean loss, in nats per target, that the clones alone cost: nobody can tell which of the two comes."""
         wanted = targets[targets != IGNORED]
         share = self.clone_share
         entropy = -sum(p * math.log(p) for p in (share, 1 - share) if p > 0)
@@ -197,7 +207,7 @@ def load_text(settings: Clones, params: Params, watch: Watch = lambda texts: tex
 
     entry = params.model(settings.tokenizer)
     tokenizer = load_tokenizer(entry.path, entry.revision, trust_remote_code=entry.trust_remote_code)
-    sentences = read_sentences(params, settings.corpus, settings.sentences, watch)
+    sentences = read_sentences(params, "clones", settings.corpus, settings.sentences, watch)
     if settings.words is None:
         words = most_common_words(sentences["train"], tokenizer, settings.number)
     else:

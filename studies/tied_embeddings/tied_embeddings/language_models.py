@@ -1,9 +1,10 @@
 """Input against output embeddings of language models, and what the text itself says about tying them.
 
 A token has two roles. As an input it changes what is predicted around it; as an output it is predicted from what is
-around it. For a causal model the first is seen in what follows the token, the second in what precedes it: P(next | token)
-and P(previous | token), which are counted here. The distributional hypothesis says that two tokens alike in one role are
-alike in the other. A masked model reads and predicts on both sides, so that at this level its two roles are the same.
+around it. For a causal model the first is seen in what follows the token, the second in what precedes it: in
+P(next | token) and P(previous | token), which are counted here. The distributional hypothesis says that two tokens
+alike in one role are alike in the other. A masked model reads and predicts on both sides, so that at this level its two
+roles are the same.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ def count_roles(sentences: Sequence[Sequence[int]], number: int, vocabulary: int
 
     Raises `InputError` if the text has fewer different tokens.
     """
-    triples = torch.cat([torch.tensor(ids).unfold(0, 3, 1) for ids in sentences if len(ids) >= 3] or [torch.empty(0, 3)])
+    triples = torch.cat(
+        [torch.tensor(ids).unfold(0, 3, 1) for ids in sentences if len(ids) >= 3] or [torch.empty(0, 3)]
+    )
     triples = triples.long()
     counts = torch.bincount(triples[:, 1], minlength=vocabulary)
     counts[list(special)] = 0
@@ -218,7 +221,7 @@ def measure(subject: Subject, sentences: Sequence[str], settings: LanguageModels
 
 
 def folder_of(corpus: str, label: str) -> Path:
-    """Where stage 05 puts what it found; label: a key of the registry, or a shape and whether its embeddings are tied."""
+    """Where stage 05 puts what it found; label: a key of the registry, or a shape and its variant."""
     return STUDY / "data" / "language_models" / corpus / label
 
 
@@ -236,7 +239,7 @@ def save(folder: Path, subject: Subject, result: Mapping[str, Any]) -> None:
 
 
 def training_settings(params: Params, shape: str, settings: LanguageModels, tied: bool) -> Training:
-    """The project's settings of a shape with the study's budget; warm-up and full rows keep their share of the steps."""
+    """The project's settings of a shape with the study's budget; warm-up and full rows keep their shares."""
     known("--model", shape, params.training, "training of the project's params.yaml")
     whole = params.training[shape]
     share, full = settings.steps / whole.steps, whole.full_context_steps
@@ -289,4 +292,6 @@ def trained(
         partial.forget_others()
     held_out = training.pack([list(sentences["validation"])], tokenizer, options.context)
     result = training.evaluate(model, options, held_out, tokenizer)
-    return Subject(model, tokenizer, options.masked is None, {"training": vars(options), "held_out": vars(result)}, losses)
+    return Subject(
+        model, tokenizer, options.masked is None, {"training": vars(options), "held_out": vars(result)}, losses
+    )

@@ -67,7 +67,7 @@ GROUPS = {"alike": "alike in\nboth roles", "output alike": "as outputs\nonly", "
 
 
 def when_to_tie(gaps: Table, agreements: Table, pairs: Table, about: str) -> Figure:
-    """Three questions before tying: what it costs, what each matrix is asked to be, and what becomes of pairs of tokens.
+    """Three questions before tying: what it costs, what each matrix reflects, what becomes of pairs of tokens.
 
     gaps, agreements, pairs: the tables of the report, of models that were trained both ways.
     """

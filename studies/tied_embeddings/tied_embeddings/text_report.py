@@ -78,8 +78,8 @@ def load_clonings(settings: Clones) -> Clonings:
 
 
 def clone_table(found: Clonings) -> Table:
-    """One row a distance, kind of pair and recorded step: its mean, a 95 % interval over pairs (1.96 standard errors), and
-    the share of words whose nearest neighbour is their clone."""
+    """One row a distance, kind of pair and recorded step: mean, a 95 % interval over pairs (1.96 standard errors),
+    and the share of words whose nearest neighbour is their clone."""
     rows = []
     for curve, (variant, matrix) in found.curves.items():
         share = found.found(variant, matrix)
@@ -173,7 +173,7 @@ def load_measured(settings: LanguageModels) -> list[Measured]:
 
 
 def agreement_table(found: list[Measured]) -> Table:
-    """One row a model: sizes, loss, how alike its embeddings are, and how each follows each role of tokens in the text."""
+    """One row a model: sizes, loss, how alike its embeddings are, how each follows each role of tokens in the text."""
     return [
         {
             "model": model.label,

@@ -71,4 +71,3 @@ class LanguageModels:
     pairs: int = at_least(1)
     neighbors: int = at_least(1)
     seed: int = between(0, 2**63)  # of the random pairs
-
