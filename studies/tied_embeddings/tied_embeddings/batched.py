@@ -30,13 +30,13 @@ class Models:
     there is only the input's.
     """
 
-    def __init__(self, models: Sequence[EmbeddingModel]) -> None:
-        self.module = models[0]
+    def __init__(self, models: Sequence[EmbeddingModel], device: torch.device | str = "cpu") -> None:
+        self.module = models[0].to(device)
         self.settings, self.length = self.module.settings, self.module.length
         self.vocabulary = self.module.input_embeddings.num_embeddings
         named = [dict(model.named_parameters()) for model in models]  # a tied parameter once
         self.parameters = {
-            name: torch.stack([one[name].detach() for one in named]).requires_grad_() for name in named[0]
+            name: torch.stack([one[name].detach().to(device) for one in named]).requires_grad_() for name in named[0]
         }
 
     @property
@@ -87,7 +87,7 @@ class Models:
 
     def one(self, number: int) -> EmbeddingModel:
         """One of the models as an ordinary module, in evaluation mode."""
-        model = copy.deepcopy(self.module)
+        model = copy.deepcopy(self.module).cpu()
         model.load_state_dict({name: own[number] for name, own in self.parameters.items()}, strict=False)
         return model.eval()
 
@@ -109,8 +109,8 @@ class Examples:
 class Ensemble(Models):
     """R models as one computation: without dropout, for sequences of one length with one symbol to guess in each."""
 
-    def __init__(self, models: Sequence[EmbeddingModel], mask: int) -> None:
-        super().__init__(models)
+    def __init__(self, models: Sequence[EmbeddingModel], mask: int, device: torch.device | str = "cpu") -> None:
+        super().__init__(models, device)
         self.mask = mask
 
     def examples(self, batches: Batch) -> list[Any]:

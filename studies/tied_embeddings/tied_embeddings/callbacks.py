@@ -95,7 +95,7 @@ class Matrices(Silent):
 
     def save(self, folder: Path, number: int) -> None:
         for side, name in self.files.items():
-            save_array(folder / name, torch.stack([kept[number] for kept in self.kept[side]]).numpy())
+            save_array(folder / name, torch.stack([kept[number].cpu() for kept in self.kept[side]]).numpy())
 
 
 def distance_recorder(settings: DistanceSettings) -> Matrices:

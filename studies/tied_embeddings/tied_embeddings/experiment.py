@@ -11,6 +11,7 @@ import torch
 
 from shortcuts import artifacts
 from shortcuts.errors import InputError
+from shortcuts.models import choose_device
 from shortcuts.resume import Partial
 from tied_embeddings import callbacks
 from tied_embeddings.batched import Ensemble, Models
@@ -35,10 +36,11 @@ def xor(settings: DatasetSettings, strings: Mapping[str, torch.Tensor]) -> Xor:
 def new_models(run: Run, dataset: Dataset) -> Models:
     """Untrained models, one for each seed, as one computation where that is possible."""
     models = [new_model(run.model, dataset.vocabulary, dataset.length, seed, dataset.padding) for seed in run.seeds]
+    device = choose_device(run.dataset.device)
     possible = dataset.single_target and dataset.length is not None and not run.model.dropout
     if possible and dataset.mask is not None and not run.one_by_one:
-        return Ensemble(models, dataset.mask)
-    return Models(models)
+        return Ensemble(models, dataset.mask, device)
+    return Models(models, device)
 
 
 def new_trainer(run: Run, dataset: Dataset) -> Trainer:

@@ -33,6 +33,7 @@ class DatasetSettings:
     batch: int = at_least(1, default=1024)
     shuffle: bool = True
     drop_last: bool = False
+    device: str = "cpu"  # auto, cpu, cuda, …; a step of the small models is shorter than the launch of a GPU's kernels
 
     def __post_init__(self) -> None:
         for key in ("zero_dst", "one_dst"):

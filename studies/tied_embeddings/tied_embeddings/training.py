@@ -39,7 +39,7 @@ class Optimizer:
             kind: {name: torch.zeros_like(p, requires_grad=False) for name, p in parameters.items()}
             for kind in ("exp_avg", "exp_avg_sq")
         }
-        self.steps = torch.zeros(())
+        self.steps = torch.zeros((), device=next(iter(parameters.values())).device)
 
     def step(self, gradients: Sequence[Tensor], learning_rate: float) -> None:
         self.steps += 1  # the kernel reads it and leaves it
@@ -133,9 +133,12 @@ class Trainer:
         self.models, self.dataset, self.seeds = models, dataset, tuple(seeds)
         self.optimizer, self.schedule, self.evaluation = optimizer, schedule, evaluation
         self.callbacks = tuple(callbacks)
-        self.batch, self.shuffle, self.drop_last = batch, shuffle, drop_last
+        drawn = None if batch is None else len(dataset.batch("train", torch.Generator()).ids)
+        self.batch = None if drawn is not None and batch is not None and batch >= drawn else batch
+        self.shuffle, self.drop_last = shuffle, drop_last
         self.generators = [torch.Generator().manual_seed(derive(seed, "data") % 2**63) for seed in seeds]
         self.epoch = self.steps = 0  # done
+        self.device = models.input_embeddings.device
 
     def train(self, epochs: int, watch: Callable[[int], None] = lambda done: None) -> None:
         """Train until so many epochs are done in all; watch: told how many are."""
@@ -143,7 +146,8 @@ class Trainer:
             if self.epoch % self.evaluation.every == 0:
                 self._evaluate()
             number = min(
-                self.dataset.draws_at_once,
+                # The orders come from the same generators, so that draws cannot be made far in advance.
+                self.dataset.draws_at_once if self.batch is None else 1,
                 epochs - self.epoch,
                 self.evaluation.every - self.epoch % self.evaluation.every,
             )
@@ -179,7 +183,8 @@ class Trainer:
         for name, split in EVALUATIONS.items():
             seed = derive(self.evaluation.seed, "evaluation", name, self.epoch) % 2**63
             drawn = self.dataset.batches(split, torch.Generator().manual_seed(seed), self.evaluation.draws)
-            shared = Batch(*(part.flatten(0, 1).expand(1, len(self.seeds), -1, -1) for part in drawn))
+            every = (part.flatten(0, 1).to(self.device) for part in drawn)
+            shared = Batch(*(part.expand(1, len(self.seeds), -1, -1) for part in every))
             [examples] = self.models.examples(shared)
             found[name] = self.models.evaluate(examples)
         return found
@@ -192,8 +197,10 @@ class Trainer:
     def _draw(self, epochs: int) -> Iterator[list[Any]]:
         """The steps of each of the next epochs."""
         drawn = [self.dataset.batches("train", generator, epochs) for generator in self.generators]
-        ids, targets = (torch.stack(parts, 1) for parts in zip(*drawn, strict=True))  # (epochs, R, n, N)
-        if self.batch is None or self.batch >= ids.shape[2]:  # one step an epoch, whose order does not matter
+        ids, targets = (
+            torch.stack(parts, 1).to(self.device) for parts in zip(*drawn, strict=True)
+        )  # (epochs, R, n, N)
+        if self.batch is None:  # one step an epoch, whose order does not matter
             yield from ([examples] for examples in self.models.examples(Batch(ids, targets)))
             return
         for epoch in range(epochs):
@@ -205,7 +212,7 @@ class Trainer:
         order = torch.arange(sequences).expand(models, -1)
         if self.shuffle:
             order = torch.stack([torch.randperm(sequences, generator=generator) for generator in self.generators])
-        rows = torch.arange(models)[:, None]
+        rows, order = torch.arange(models)[:, None], order.to(self.device)
         parts = [part for part in order.split(self.batch, 1) if part.shape[1] == self.batch or not self.drop_last]
         cut = [Batch(*(tensor[rows, part][None] for tensor in drawn)) for part in parts]
         return [examples for batch in cut for examples in self.models.examples(batch)]

@@ -2,7 +2,7 @@
 
 Such a transformer cannot tell apart equal symbols of a sequence, so its states belong to symbols, not to places: slot s
 of a sequence holds the state of symbol s, and attention to a symbol that occurs c times is attention to one with log c
-added to its score, which is exact. Before the first layer the slots of all sequences are the same, the input embeddings,
+added to its score, which is exact. Before the first layer the slots of all sequences are the same, the input vectors,
 so that the first keys, values and queries are worked out once. The last layer is worked out at the mask only.
 
 Vectors are columns, as in `columns`: states are (R, d, S, m), with S slots and m = 1 while all sequences are the same,
