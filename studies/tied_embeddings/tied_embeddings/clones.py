@@ -127,6 +127,8 @@ class ClonedText(Dataset):
     """
 
     length = None  # sentences differ in length
+    padding: int
+    mask: int
 
     def __init__(
         self,

@@ -241,7 +241,7 @@ def language_model_metrics(found: list[Measured]) -> dict[str, Any]:
     """For each model the numbers of its row; for each shape what untying costs, in nats per held-out token."""
     result: dict[str, Any] = {row.pop("model"): row for row in agreement_table(found)}
     for shape in dict.fromkeys(model.shape for model in found if model.variant):
-        loss = {model.variant: model.held_out for model in found if model.shape == shape}
+        loss = {model.variant: model.held_out or 0.0 for model in found if model.shape == shape and model.variant}
         result[f"{shape}_untied_minus_tied"] = loss["untied"] - loss["tied"]
     return result
 
