@@ -522,7 +522,14 @@ LABELS = click.option("--label", "labels", multiple=True, help="of each folder o
 @click.command("plot-accuracy", cls=Last, short_help="Draw accuracies of saved runs.")
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
 @LABELS
-@click.option("--set", "name", type=click.Choice(["train-fresh", "held-out"]), default="train-fresh", show_default=True)
+@click.option(
+    "--set",
+    "name",
+    type=click.Choice(["train-fresh", "held-out"]),
+    default="train-fresh",
+    show_default=True,
+    help="evaluation set",
+)
 @click.option("--window", type=click.IntRange(1), default=1, show_default=True, help="evaluations of a moving average")
 @click.option("--cutoff", type=int, default=-1, show_default=True, help="where to end, as in a Python slice")
 @click.option("--reference", type=float, help="height of a dashed line")
@@ -540,10 +547,12 @@ def plot_accuracy(folders: tuple[Path, ...], labels: tuple[str, ...], **options:
 
 @click.command("plot-distances", cls=Last, short_help="Draw distances of pairs of symbols.")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--side", type=click.Choice(["input", "output"]), default="input", show_default=True)
+@click.option(
+    "--side", type=click.Choice(["input", "output"]), default="input", show_default=True, help="which embeddings"
+)
 @click.option("--pair", "pairs", multiple=True, help="two ids such as 0,1; may be repeated  [default: all pairs]")
 @LABELS
-@click.option("--y-limits", type=Numbers(), default="0,4", show_default=True)
+@click.option("--y-limits", type=Numbers(), default="0,4", show_default=True, help="of the axis of distances")
 @click.option("--palette", default="tab10", show_default=True, help="a colour map of matplotlib")
 @STRIDE
 @TITLE
@@ -560,7 +569,9 @@ def plot_distances(folder: Path, pairs: tuple[str, ...], labels: tuple[str, ...]
 
 @click.command("plot-embeddings", cls=Last, short_help="Draw embeddings on their first two principal components.")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--side", type=click.Choice(["input", "output"]), default="input", show_default=True)
+@click.option(
+    "--side", type=click.Choice(["input", "output"]), default="input", show_default=True, help="which embeddings"
+)
 @TITLE
 @OUT
 def plot_embeddings(folder: Path, side: str, title: str, out: Path) -> None:
