@@ -16,6 +16,7 @@ import argparse
 import statistics
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -77,7 +78,7 @@ def main() -> None:
     print(f"{'':20}{'loop':>8}{'together':>10}{'ratio':>8}{'vectors differ':>16}")
     torch.set_num_threads(1)
     for name in args.experiment or shapes:
-        run = chosen.compose(name, "tied")
+        run = replace(chosen.compose(name, "tied"), one_by_one=False)
         dataset = experiment.xor(run.dataset, strings)
         loop, trainer = Loop(run), experiment.new_trainer(run, dataset)
         times: dict[str, list[float]] = {"loop": [], "together": []}

@@ -198,6 +198,7 @@ class Experiment:
     learning_rate: float = between(0, 10)
     weight_decay: float = between(0, 10, default=0.1)
     length: float = between(0.0001, 1000, default=1.0)  # times `steps`
+    one_by_one: bool = False  # train the seeds one after the other, where that is faster
 
     def __post_init__(self) -> None:
         for key in ("zero_dst", "one_dst"):
@@ -246,6 +247,7 @@ class Settings:
             cdists=self.cdists,
             log=self.log,
             saver=self.saver,
+            one_by_one=own.one_by_one,
         )
 
 
