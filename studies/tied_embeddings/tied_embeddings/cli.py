@@ -457,9 +457,11 @@ def train(builder: Builder, out: Path, restore: Path | None, bar: bool, **values
     recipe = {**experiment.recipe(run, getattr(dataset, "strings", None)), "restore": str(restore)}
     with Partial("tied_embeddings/train", artifacts.fingerprint(str(out.resolve()))[:16], recipe) as partial:
         with tqdm(total=run.epochs, desc="train", unit="epoch", disable=None if bar else True) as shown:
-            trainer, state = experiment.train(
-                run, dataset, partial, restored=restored, watch=lambda done: shown.update(done - shown.n)
-            )
+
+            def watch(done: int) -> None:
+                shown.update(done - shown.n)
+
+            trainer, state = experiment.train(run, dataset, partial, restored=restored, watch=watch)
         experiment.save(trainer, state, run, out)
         partial.forget_others()
     for name, (loss, accuracy) in trainer.evaluate().items():

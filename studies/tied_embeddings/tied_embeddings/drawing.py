@@ -96,7 +96,7 @@ def embeddings(run: Run, folder: Path, side: str, title: str) -> Figure:
     points = centred @ torch.linalg.svd(centred, full_matrices=False).Vh[:2].T
     with plt.rc_context(plots.STYLE):
         figure, axis = plt.subplots(figsize=(4.6, 4.2))
-        axis.scatter(*points.T.numpy(), s=12)
+        axis.scatter(points[:, 0].numpy(), points[:, 1].numpy(), s=12)
         for number, point in enumerate(points.tolist()):
             axis.annotate(f" {number}", point)
         axis.set(xlabel="first component", ylabel="second component", title=title, aspect="equal")
