@@ -30,7 +30,7 @@ def clones(table: Table, log: Table, about: str) -> Figure:
         for axis, what in zip(axes[0], ("tied", "untied, input", "untied, output"), strict=True):
             for kind, (label, color) in PAIRS.items():
                 _band(axis, [row for row in table if (row["what"], row["pairs"]) == (what, kind)], color, "-", label)
-            axis.set(title=what, ylim=(0, 1.08 * max(5, *(row["high"] for row in table if "odds" not in row["what"]))))
+            axis.set(title=what, ylim=(0, 1.08 * max(row["high"] for row in table if "odds" not in row["what"])))
         axes[0, 0].set_ylabel("Euclidean distance")
         axes[0, 0].legend(loc="lower left")
         odds, exchange, loss = axes[1]
