@@ -30,7 +30,7 @@ POINTS = 200  # drawn of a curve at most
 
 def figures_of(experiment: str, found: Mapping[str, Any]) -> dict[str, Figure]:
     """The four figures of an experiment by their names."""
-    with plt.rc_context(STYLE):
+    with plt.rc_context({**STYLE, "figure.max_open_warning": 0}):
         drawn = {}
         for side, name in NAMES.items():
             figure, axis = plt.subplots(figsize=(4.6, 3.5))
@@ -48,7 +48,7 @@ def figures_of(experiment: str, found: Mapping[str, Any]) -> dict[str, Figure]:
 
 def grid(found: Mapping[str, Mapping[str, Any]], titles: Mapping[str, str], title: str) -> Figure:
     """A row for every experiment: distances of untied input, untied output and tied embeddings, and accuracies."""
-    with plt.rc_context(STYLE):
+    with plt.rc_context({**STYLE, "figure.max_open_warning": 0}):
         figure, axes = plt.subplots(len(found), 4, figsize=(12.5, 2.6 * len(found) + 0.5), squeeze=False, sharex="row")
         for row, (experiment, own) in zip(axes, found.items(), strict=True):
             for axis, (side, about) in zip(row, SIDES.items(), strict=False):
