@@ -1,21 +1,37 @@
 # `make repro` sets up and runs the whole study on the two shipped models; `make test` runs every check.
+# `make docker-build` and `make docker-run` do the same in a container: a shell in it, on this folder.
 PYTHON ?= python3
-BIN := .venv/bin
-export PATH := $(CURDIR)/$(BIN):$(PATH)
+VENV ?= .venv
+export PATH := $(if $(filter /%,$(VENV)),,$(CURDIR)/)$(VENV)/bin:$(PATH)
 
-.PHONY: repro test lint
-repro: .venv/installed
+IMAGE ?= linear-shortcuts
+# Where the image's PyTorch comes from; https://pypi.org/simple has the one for CUDA.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# GPUs that the container sees, as `docker run --gpus` takes them: make docker-run GPUS=all
+GPUS ?=
+
+.PHONY: install repro test lint docker-build docker-run
+install: $(VENV)/installed
+
+repro: install
 	dvc repro
 
-test: .venv/installed lint
+test: install lint
 	pytest -n auto
 
-lint: .venv/installed
+lint: install
 	ruff check .
 	ruff format --check .
 	mypy
 
-.venv/installed: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[pipeline,studies,dev]"
+$(VENV)/installed: pyproject.toml constraints.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[pipeline,studies,dev]"
 	touch $@
+
+docker-build:
+	docker build --build-arg TORCH_INDEX=$(TORCH_INDEX) --tag $(IMAGE) .
+
+docker-run:
+	docker run --rm --interactive --tty $(if $(GPUS),--gpus $(GPUS)) --user "$$(id -u):$$(id -g)" \
+		--volume "$(CURDIR):/project" $(IMAGE)

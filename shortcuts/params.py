@@ -151,6 +151,7 @@ class Training:
     weight_decay: float = between(0, 1)
     steps_per_checkpoint: int = at_least(1)
     seed: int = at_least(0)
+    tied: bool = True  # whether the output embeddings are the input embeddings
 
     def __post_init__(self) -> None:
         if (self.short_context is None) != (self.full_context_steps is None):

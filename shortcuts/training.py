@@ -159,6 +159,7 @@ def new_model(settings: Training, tokenizer: Any) -> torch.nn.Module:
                 resid_pdrop=0.0,
                 embd_pdrop=0.0,
                 attn_pdrop=0.0,
+                tie_word_embeddings=settings.tied,
                 bos_token_id=tokenizer.bos_token_id,
                 eos_token_id=tokenizer.eos_token_id,
             )
@@ -174,6 +175,7 @@ def new_model(settings: Training, tokenizer: Any) -> torch.nn.Module:
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
             initializer_range=BERT_INITIAL_STD,
+            tie_word_embeddings=settings.tied,
             pad_token_id=tokenizer.pad_token_id,
         )
     )

@@ -1,0 +1,19 @@
+"""Tied embeddings and the distributional hypothesis, after Bertolotti and Cazzola (2024).
+
+Read the modules in this order:
+
+    settings, text_settings   what params.yaml sets, what a run is made of, where results lie
+    dataset      masked parity, drawn anew in every step, and all that training asks of a dataset
+    models       transformer, LSTM and mixer as ordinary modules
+    columns, transformer, lstm, mixer   many models of one shape as one computation
+    batched      the same behind one interface, and one by one for all other cases
+    training     a trainer set up from its parts
+    callbacks    what is recorded: distances, embeddings, logs, checkpoints
+    experiment   a run from its settings: put together, trained, resumed, written
+    measures     what trained models show, without sampling error
+    figures, report, tables   what readers see
+    cli, drawing   single runs from the command line
+    clones, text_model         real text with cloned words
+    language_models            the embeddings of trained language models
+    text_figures, text_report  what readers see of these
+"""
