@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from shortcuts.errors import InputError
 from shortcuts.params import at_least, between, known, read_settings
@@ -38,6 +38,11 @@ class Pairs:
     block_size: int = at_least(8)
     short_probability: float = between(0, 1)
     duplicates: int = between(1, 1000)
+
+    @property
+    def cutting(self) -> dict[str, Any]:
+        """How documents become pairs, as `lambda_bert.pairs.make_datasets` takes it."""
+        return {name: getattr(self, name) for name in ("block_size", "short_probability", "duplicates")}
 
 
 @dataclass(frozen=True, kw_only=True)
