@@ -1,9 +1,9 @@
 """Small real architectures with random weights, and sentences for them."""
 
-import lambda_bert  # noqa: F401 (one of the architectures; importing it makes it known to the library)
 import torch
 from torch import nn
 
+import lambda_bert.registration  # noqa: F401 (makes one of the architectures known to the library)
 from shortcuts.models import LanguageModel, wrap
 from shortcuts.tokens import Tokens
 

@@ -2,20 +2,38 @@
 
 Read the modules in this order:
 
-    configuration_lambdabert   sizes and switches
-    modeling_lambdabert        the lambda layer, the encoder, and its heads
+    settings                     what params.yaml sets, and where results lie
+    configuration_lambdabert     sizes and switches
+    modeling_lambdabert          the lambda layer, the encoder, and its heads
+    documents, pairs             text as documents, and documents as pairs of segments
+    models, pretraining, study   the two models, and their pre-training side by side
+    comparison                   what came of it
+    shortcut                     how linear a model is, measured as the main pipeline does
+    lambdas, probing, reading    the content lambdas as matrices, as features, and as tokens
+    inside                       what these three find
 
-Importing the package makes the model known to transformers' auto classes.
+Importing one of the classes below makes the model known to transformers' auto classes.
 """
 
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForPreTraining
+from __future__ import annotations
 
-from lambda_bert.configuration_lambdabert import LambdaBertConfig
-from lambda_bert.modeling_lambdabert import LambdaBertForMaskedLM, LambdaBertForPreTraining, LambdaBertModel
+from typing import TYPE_CHECKING, Any
 
-AutoConfig.register(LambdaBertConfig.model_type, LambdaBertConfig, exist_ok=True)
-AutoModel.register(LambdaBertConfig, LambdaBertModel, exist_ok=True)
-AutoModelForMaskedLM.register(LambdaBertConfig, LambdaBertForMaskedLM, exist_ok=True)
-AutoModelForPreTraining.register(LambdaBertConfig, LambdaBertForPreTraining, exist_ok=True)
+if TYPE_CHECKING:
+    from lambda_bert.registration import (
+        LambdaBertConfig,
+        LambdaBertForMaskedLM,
+        LambdaBertForPreTraining,
+        LambdaBertModel,
+    )
 
 __all__ = ["LambdaBertConfig", "LambdaBertForMaskedLM", "LambdaBertForPreTraining", "LambdaBertModel"]
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy, so that a stage's --help answers before torch is loaded.
+    if name in __all__:
+        from lambda_bert import registration
+
+        return getattr(registration, name)
+    raise AttributeError(f"module 'lambda_bert' has no attribute {name!r}")

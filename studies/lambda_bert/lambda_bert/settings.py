@@ -11,6 +11,7 @@ from shortcuts.params import at_least, between, known, read_settings
 
 STUDY = Path("studies/lambda_bert")
 PARAMS = STUDY / "params.yaml"
+REGISTRY = Path("params.yaml")  # of the project: its models, and the sentences that are short-cut
 Kind = Literal["bert", "lambdabert"]
 
 
@@ -81,6 +82,20 @@ class Pretrain:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shortcuts:
+    beside: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lambdas:
+    train: int = at_least(10)
+    validation: int = at_least(10)
+    words: int = at_least(2)
+    examples: tuple[str, ...] = field(metadata={"nonempty": True})
+    k: int = between(1, 100)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """The whole of the study's `params.yaml`."""
 
@@ -92,6 +107,8 @@ class Settings:
     pairs: Pairs
     shape: Shape
     pretrain: Pretrain
+    shortcuts: Shortcuts
+    lambdas: Lambdas
     sources: dict[str, DocstringsText | FilesText]
 
     def __post_init__(self) -> None:
@@ -132,9 +149,21 @@ class Folders:
         """What stage 02 makes of one of `models`: configuration, weights, tokenizer, results and log."""
         return self._data / name
 
+    def shortcuts(self, name: str) -> Path:
+        """What stage 04 makes of a model: layer maps, stand-ins of parts, scores."""
+        return self._data / "shortcuts" / name
+
     @property
-    def comparison(self) -> Path:
-        return STUDY / "tables" / self.text / self.task
+    def lambdas(self) -> Path:
+        return self._data / "lambdas"
+
+    @property
+    def pretraining_table(self) -> Path:
+        return STUDY / "tables" / self.text / self.task / "pretraining"
+
+    @property
+    def pretraining_plots(self) -> Path:
+        return STUDY / "plots" / self.text / self.task / "pretraining"
 
     @property
     def timings(self) -> Path:

@@ -1,0 +1,58 @@
+"""Look into the content lambdas of the pre-trained LambdaBERT, beside those of the same model before training.
+
+Reads   studies/lambda_bert/data/TEXT/TASK/lambdabert/            from 02_pretrain.py
+        studies/lambda_bert/data/TEXT/TASK/shortcuts/lambdabert/  from 04_shortcut.py: the maps by which rows are read
+Writes  studies/lambda_bert/data/TEXT/TASK/lambdas/   lambdas.pickle: `lambdas`, an array (sentences, layers, k, v), and
+        the `sentences`; found.pickle: spectra, similarities of layers, probes, and the nearest tokens
+
+Example: python studies/lambda_bert/05_read_lambdas.py
+"""
+
+from lambda_bert import settings as study
+from shortcuts.stage import parse_args, run
+
+
+def main() -> None:
+    args = parse_args(__doc__, model=False, device=True, params=study.PARAMS)
+    settings = study.read(args.params)
+    from tqdm import tqdm
+
+    from lambda_bert import inside, lambdas, probing, reading, shortcut
+    from shortcuts import artifacts
+    from shortcuts.params import read_params
+
+    params, wanted = read_params(study.REGISTRY), settings.lambdas
+    model, tokenizer = shortcut.load_subject(settings, params, "lambdabert", args.device)
+    maps = shortcut.load_maps(settings, model)
+    drawn = shortcut.draw_sentences(params)
+    train, validation = drawn.train[: wanted.train], drawn.validation[: wanted.validation]
+    sentences = [*train, *validation]
+    texts, shifts = probing.shift_bigrams(sentences, settings.seed)
+
+    found: dict[str, list] = {"spectra": [], "probes": []}
+    networks = {"untrained": shortcut.untrained(settings, tokenizer, args.device), "trained": model.network}
+    for name, network in tqdm(networks.items(), desc="lambdabert: lambdas", unit=" models", disable=None):
+        plain, shifted = (lambdas.export(network, tokenizer, one) for one in (sentences, texts))
+        found["spectra"] += inside.spectra(plain.part(len(train)), name)
+        asked = probing.tasks(train, validation, plain.lengths, shifts, wanted.words)
+        words = network.get_input_embeddings().weight.detach().float().cpu().numpy()
+        found["probes"] += inside.probes(plain, shifted, words, asked, name, len(train), settings.seed)
+    scored = plain.part(len(train))
+    found["cka"] = lambdas.cka(scored.lambdas).tolist()
+    means = reading.token_means(model, plain.ids)
+    found["soundness"] = inside.soundness(model, *maps, scored, means.last)
+    examples = lambdas.export(model.network, tokenizer, wanted.examples)
+    found |= inside.listings(
+        model, *maps, examples, scored.lambdas.mean(0), means, wanted.examples, tokenizer, wanted.k
+    )
+    with artifacts.atomic_folder(settings.folders.lambdas) as coming:
+        artifacts.save(coming / "lambdas.pickle", {"lambdas": plain.lambdas, "sentences": sentences})
+        artifacts.save(coming / "found.pickle", found)
+    print(
+        f"lambdabert: lambdas of {len(sentences):,} sentences, an array {plain.lambdas.shape}; effective rank "
+        f"{found['spectra'][-1]['effective_rank']:.1f} in the last layer, in {settings.folders.lambdas}"
+    )
+
+
+if __name__ == "__main__":
+    run(main)
