@@ -1,8 +1,8 @@
 """Read documents, hold some out, and cut all of them into pairs of segments.
 
 Reads   the source that studies/lambda_bert/params.yaml names, or the files given here; the tokenizer
-Writes  studies/lambda_bert/data/TEXT/TASK/documents.pickle   `train` and `validation`, lists of lists of lines; `card`
-        studies/lambda_bert/data/TEXT/TASK/pairs.pickle       `train` and `validation`, tokenized; see lambda_bert/pairs.py
+Writes  studies/lambda_bert/data/TEXT/TASK/   documents.pickle: `train` and `validation`, lists of lists of lines;
+        pairs.pickle: `train` and `validation`, as lambda_bert/pairs.py has them; `card` in both
 
 Example: python studies/lambda_bert/01_prepare_text.py
 """
@@ -52,7 +52,8 @@ def main() -> None:
     why = ", ".join(f"{number:,} {reason}" for reason, number in left_out.items()) or "nothing"
     print(
         f"{settings.text}, {settings.task}: {len(train):,} + {len(validation):,} documents, {len(train_pairs):,} + "
-        f"{len(validation_pairs):,} pairs of {train_pairs.lengths.mean():.0f} tokens (left out: {why}), in {folders.pairs}"
+        f"{len(validation_pairs):,} pairs of {train_pairs.lengths.mean():.0f} tokens (left out: {why}), in "
+        f"{folders.pairs}"
     )
 
 

@@ -23,8 +23,7 @@ def main() -> None:
     add_params(parser, Path("studies/lambda_bert/params.yaml"))
     args = parser.parse_args()
 
-    from lambda_bert import pretraining, study
-    from lambda_bert.models import new_model, save_model
+    from lambda_bert import models, pretraining, study
     from lambda_bert.settings import read
     from shortcuts import artifacts
     from shortcuts.models import load_tokenizer
@@ -34,20 +33,14 @@ def main() -> None:
     train, validation = study.load_pairs(settings)
     recipe = study.recipe(settings, args.model, train)
     with study.work_folder(settings, args.model, recipe) as work, pretraining.one_thread():
-        model = new_model(
-            args.model, settings.shape, tokenizer, settings.pairs.block_size, settings.task, settings.seed
-        )
-        trainer = pretraining.PairTrainer(
-            model, study.arguments(settings, args.model, work, args.device), tokenizer, settings.task,
-            train, validation, settings.pretrain.masked,
-        )  # fmt: skip
+        trainer = study.new_trainer(settings, args.model, tokenizer, train, validation, work, args.device)
         checkpoint = pretraining.newest_checkpoint(work)
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        model.half().float()  # what is saved, and so what is judged
+        trainer.model.half().float()  # what is saved, and so what is judged
         results = pretraining.evaluate(trainer, settings.task)
         with artifacts.atomic_folder(settings.folders.model(args.model)) as coming:
-            save_model(coming, model, tokenizer)
-            artifacts.save_json(coming / "results.json", {**results, "parameters": model.num_parameters()})
+            models.save_model(coming, trainer.model, tokenizer)
+            artifacts.save_json(coming / "results.json", results)
             artifacts.save_json(coming / "log.json", study.history(trainer))
             pretraining.save_results(coming, results)
     resumed = "from the start" if checkpoint is None else f"continued from {checkpoint.name}"

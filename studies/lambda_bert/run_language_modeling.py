@@ -190,6 +190,8 @@ def sizes(model: Any) -> dict[str, Any]:
 def resume_from(named: ModelArguments, args: TrainingArguments, output: Path) -> str | None:
     """The checkpoint to continue from: the one that is named, else the newest in the output folder."""
     if args.resume_from_checkpoint:
+        if not (Path(args.resume_from_checkpoint) / "trainer_state.json").is_file():
+            raise InputError(f"--resume_from_checkpoint {args.resume_from_checkpoint} is no checkpoint of Trainer")
         return args.resume_from_checkpoint
     if (checkpoint := pretraining.newest_checkpoint(output)) is not None:
         return str(checkpoint)

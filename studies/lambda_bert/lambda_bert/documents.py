@@ -87,7 +87,7 @@ def in_sentences(documents: Iterable[Document], split: Splitter) -> list[Documen
 
 
 def hold_out(documents: list[Document], share: float, seed: int) -> tuple[list[Document], list[Document]]:
-    """Draw a share of the documents (one at least) for validation; the rest is to train on.
+    """Draw a share of the documents for validation; the rest is to train on. Each part gets two, if there are four.
 
     Lines of held-out documents that also stand in the rest are left out, so that nothing scored was seen.
     """
@@ -96,7 +96,8 @@ def hold_out(documents: list[Document], share: float, seed: int) -> tuple[list[D
             "the text is one document, of which none can be held out; end documents with heading lines ( = Title = ), "
             "or give validation text of its own"
         )
-    number = min(max(1, round(share * len(documents))), len(documents) - 1)
+    least = 2 if len(documents) >= 4 else 1  # next-sentence prediction draws from another document
+    number = min(max(least, round(share * len(documents))), len(documents) - least)
     chosen = set(random.Random(derive(seed, "held out")).sample(range(len(documents)), number))
     train = [document for index, document in enumerate(documents) if index not in chosen]
     seen = {line for document in train for line in document}

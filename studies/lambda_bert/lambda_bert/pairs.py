@@ -23,6 +23,7 @@ Task = Literal["nsp", "sop"]
 Lines = list[list[int]]  # a document as the token ids of its lines
 SPECIAL_TOKENS = 3  # [CLS] first [SEP] second [SEP]
 SHORTEST_BLOCK = SPECIAL_TOKENS + 2
+VALIDATION = "validation"  # the epoch of pairs that are masked the same every time
 
 
 class Pair(NamedTuple):
@@ -141,7 +142,7 @@ class PairDataset:
         self._starts = np.concatenate([[0], np.cumsum(self.lengths)])
 
     @classmethod
-    def of(cls, pairs: Sequence[Pair], tokenizer: Any) -> PairDataset:
+    def of(cls, pairs: Sequence[Pair], tokenizer: Any, epoch: int | str = 0) -> PairDataset:
         check_tokenizer(tokenizer)
         start, end = [tokenizer.cls_token_id], [tokenizer.sep_token_id]
         rows = [start + pair.first + end + pair.second + end for pair in pairs]
@@ -150,6 +151,7 @@ class PairDataset:
             np.array([len(row) for row in rows], dtype=np.int64),
             np.array([len(pair.first) + 2 for pair in pairs], dtype=np.int64),
             np.array([pair.label for pair in pairs], dtype=np.int64),
+            epoch,
         )
 
     def __len__(self) -> int:
@@ -202,4 +204,5 @@ def make_datasets(
     held_out, _ = make_pairs(
         tokenize(validation, tokenizer), task, block_size, short_probability, derive(seed, "validation")
     )
-    return PairDataset.of(pairs, tokenizer), PairDataset.of(held_out, tokenizer), dict(sorted(left_out.items()))
+    datasets = PairDataset.of(pairs, tokenizer), PairDataset.of(held_out, tokenizer, VALIDATION)
+    return *datasets, dict(sorted(left_out.items()))

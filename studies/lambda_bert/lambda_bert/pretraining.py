@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DataCollatorForLanguageModeling, EvalPrediction, Trainer, TrainerCallback, TrainingArguments
+from transformers.utils import logging
 
 from lambda_bert.pairs import PairDataset, Task
 from shortcuts import artifacts
@@ -142,6 +143,8 @@ class PairTrainer(Trainer):
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
         self.pair_label = pair_label(model, task)
+        if args.disable_tqdm:
+            logging.disable_progress_bar()  # of saving and loading
         args.label_names = ["labels", self.pair_label]
         args.remove_unused_columns = False  # the collator makes the model's columns
         if args.data_seed is None:
@@ -196,7 +199,8 @@ def evaluate(trainer: PairTrainer, task: Task) -> dict[str, Any]:
     """The scores of `trainer`'s model on its validation pairs, masked the same every time."""
     found = trainer.evaluate()
     names = ("mlm_loss", "perplexity", "pair_loss", "pair_accuracy", "pair_majority", "predicted_tokens", "pairs")
-    return {"task": task, **{name: found[f"eval_{name}"] for name in names}}
+    scored = {name: found[f"eval_{name}"] for name in names}
+    return {"task": task, **scored, "parameters": trainer.model.num_parameters()}
 
 
 def save_results(folder: Path, results: Mapping[str, Any]) -> Path:

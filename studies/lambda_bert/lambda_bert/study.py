@@ -10,9 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainingArguments
+from transformers import PrinterCallback, TrainingArguments
 
-from lambda_bert.pairs import PairDataset
+from lambda_bert.models import new_model
+from lambda_bert.pairs import VALIDATION, PairDataset
 from lambda_bert.pretraining import PairTrainer, locked
 from lambda_bert.settings import Settings
 from shortcuts import artifacts
@@ -25,7 +26,7 @@ def load_pairs(settings: Settings) -> tuple[PairDataset, PairDataset]:
     saved = artifacts.load_mapping(
         settings.folders.pairs, "train", "validation", made_by="studies/lambda_bert/01_prepare_text.py"
     )
-    return PairDataset(**saved["train"]), PairDataset(**saved["validation"], epoch="validation")
+    return PairDataset(**saved["train"]), PairDataset(**saved["validation"], epoch=VALIDATION)
 
 
 def arguments(settings: Settings, model: str, folder: Path, device: str = "auto") -> TrainingArguments:
@@ -52,6 +53,23 @@ def arguments(settings: Settings, model: str, folder: Path, device: str = "auto"
         disable_tqdm=not sys.stderr.isatty(),
         report_to="none",
     )
+
+
+def new_trainer(
+    settings: Settings,
+    name: str,
+    tokenizer: Any,
+    train: PairDataset,
+    validation: PairDataset,
+    folder: Path,
+    device: str = "auto",
+) -> PairTrainer:
+    """A trainer of one untrained model."""
+    model = new_model(name, settings.shape, tokenizer, settings.pairs.block_size, settings.task, settings.seed)
+    options = arguments(settings, name, folder, device)
+    trainer = PairTrainer(model, options, tokenizer, settings.task, train, validation, settings.pretrain.masked)
+    trainer.remove_callback(PrinterCallback)  # the log is saved
+    return trainer
 
 
 def history(trainer: PairTrainer) -> list[dict[str, float]]:
