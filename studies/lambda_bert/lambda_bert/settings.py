@@ -166,6 +166,18 @@ class Folders:
         return STUDY / "plots" / self.text / self.task / "pretraining"
 
     @property
+    def report_tables(self) -> Path:
+        return STUDY / "tables" / self.text / self.task / "report"
+
+    @property
+    def report_plots(self) -> Path:
+        return STUDY / "plots" / self.text / self.task / "report"
+
+    @property
+    def metrics(self) -> Path:
+        return STUDY / "metrics" / self.text / self.task / "metrics.json"
+
+    @property
     def timings(self) -> Path:
         """Measured speeds: no two runs agree on them, so that DVC does not track them."""
         return STUDY / "timings" / self.text / self.task
