@@ -1,7 +1,8 @@
 """Short-cut one model as the main pipeline does: fit its layer maps and the stand-ins of its parts, and leave early.
 
-Reads   studies/lambda_bert/data/TEXT/TASK/MODEL/, from 02_pretrain.py, or a model of the project's registry;
-        sentences, seed and thresholds are those of the project's params.yaml
+Reads   studies/lambda_bert/data/TEXT/TASK/MODEL/, from 02_pretrain.py, or a model of the project's registry
+        data/sentences/CORPUS.pickle, from the project's own stages/01_fetch_sentences.py; seed, thresholds and the
+        like are those of the project's params.yaml
 Writes  studies/lambda_bert/data/TEXT/TASK/shortcuts/MODEL/   layers/, submodules/: a matrix a file, as linreg/ has
         them; scores.pickle: r2 of layer maps and of parts, every exit's scores, and what sums them up
 
@@ -27,7 +28,7 @@ def main() -> None:
 
     params = read_params(study.REGISTRY)
     model, tokenizer = shortcut.load_subject(settings, params, args.model, args.device)
-    sentences = shortcut.tokenize(model, tokenizer, shortcut.draw_sentences(params), params)
+    sentences = shortcut.tokenize(model, tokenizer, shortcut.load_sentences(params), params)
     regression.check_rows(len(sentences["train"]), model.width)
     bar = partial(tqdm, disable=None)
     shards = {

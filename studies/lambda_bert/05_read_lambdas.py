@@ -2,6 +2,7 @@
 
 Reads   studies/lambda_bert/data/TEXT/TASK/lambdabert/            from 02_pretrain.py
         studies/lambda_bert/data/TEXT/TASK/shortcuts/lambdabert/  from 04_shortcut.py: the maps by which rows are read
+        data/sentences/CORPUS.pickle                              from the project's own stages/01_fetch_sentences.py
 Writes  studies/lambda_bert/data/TEXT/TASK/lambdas/   lambdas.pickle: `lambdas`, an array (sentences, layers, k, v), and
         the `sentences`; found.pickle: spectra, similarities of layers, probes, and the nearest tokens
 
@@ -24,8 +25,8 @@ def main() -> None:
     params, wanted = read_params(study.REGISTRY), settings.lambdas
     model, tokenizer = shortcut.load_subject(settings, params, "lambdabert", args.device)
     maps = shortcut.load_maps(settings, model)
-    drawn = shortcut.draw_sentences(params)
-    train, validation = drawn.train[: wanted.train], drawn.validation[: wanted.validation]
+    drawn = shortcut.load_sentences(params)
+    train, validation = drawn["train"][: wanted.train], drawn["validation"][: wanted.validation]
     sentences = [*train, *validation]
     texts, shifts = probing.shift_bigrams(sentences, settings.seed)
 

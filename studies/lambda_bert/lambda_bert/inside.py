@@ -15,6 +15,7 @@ from shortcuts.maps import LayerMaps, SubmoduleMaps
 from shortcuts.models import LanguageModel
 
 Table = list[dict[str, Any]]
+JUDGED = 100  # sentences by which ways to read rows are judged
 LISTED = 4  # rows and columns of each layer that are listed, those of the largest images
 
 
@@ -78,7 +79,7 @@ def soundness(
     records: Table = []
     for layer in range(model.layers):
         found: dict[str, list[tuple[float, float]]] = {"directly": [], "by short-cut": []}
-        for row in range(min(len(away), 100)):
+        for row in range(min(len(away), JUDGED)):
             images = reading.row_images(model, layer, away[row, layer]).flatten(0, 1)
             other = made.ids[(row + 1) % len(away)]
             scores = {

@@ -52,7 +52,7 @@ def export(model: Any, tokenizer: Any, sentences: Sequence[str]) -> Export:
     lambdas = np.empty((len(ids), *shape), dtype=np.float32)
     pooled = np.empty((len(ids), shape[0] + 1, config.hidden_size), dtype=np.float32)
     for rows, batch in batches(ids):
-        found = model(batch.to(model.device), output_hidden_states=True, output_lambda_params=True)
+        found = model.base_model(batch.to(model.device), output_hidden_states=True, output_lambda_params=True)
         lambdas[rows] = torch.stack(found.lambda_params, dim=1).float().cpu()
         pooled[rows] = torch.stack([states.mean(1) for states in found.hidden_states], dim=1).float().cpu()
     return Export(lambdas, pooled, [torch.tensor(sentence) for sentence in ids])

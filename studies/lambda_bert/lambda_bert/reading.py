@@ -79,9 +79,15 @@ def own_tokens(scores: Tensor, own: Tensor, others: Tensor) -> tuple[float, floa
     scores: (rows, V), of the rows of one lambda. A row may be added or taken away, as its query's sign is: magnitudes
     are ranked. 1/2 is chance. Tokens of both sentences are left out.
     """
-    ranks = scores.abs().argsort(dim=-1).argsort(dim=-1).float() / (scores.shape[-1] - 1)
-    alone = [torch.tensor(sorted(set(a.tolist()) - set(b.tolist()))) for a, b in ((own, others), (others, own))]
-    return tuple(float(ranks[:, ids].mean()) if len(ids) else 0.5 for ids in alone)  # type: ignore[return-value]
+    magnitudes = scores.abs()
+    ordered = magnitudes.sort(dim=-1).values
+
+    def percentile(ids: Tensor, without: Tensor) -> float:
+        alone = ids[~torch.isin(ids, without)]
+        below = torch.searchsorted(ordered, magnitudes[:, alone].contiguous())
+        return float(below.float().mean()) / (scores.shape[-1] - 1) if len(alone) else 0.5
+
+    return percentile(own, others), percentile(others, own)
 
 
 # --- columns and keys ------------------------------------------------------------------------------------------
@@ -109,7 +115,7 @@ def token_means(model: LanguageModel, ids: Sequence[Tensor]) -> TokenMeans:
     counts = torch.zeros(model.vocabulary)
     last = torch.zeros(config.hidden_size)
     for _, batch in batches([sentence.tolist() for sentence in ids]):
-        found = model.network(batch.to(model.device), output_hidden_states=True).hidden_states
+        found = model.network.base_model(batch.to(model.device), output_hidden_states=True).hidden_states
         flat = batch.flatten()
         counts.index_add_(0, flat, torch.ones(len(flat)))
         last += found[-1].sum((0, 1)).float().cpu()

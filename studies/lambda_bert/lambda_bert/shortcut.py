@@ -17,27 +17,26 @@ from torch import Tensor
 
 from lambda_bert.models import new_model
 from lambda_bert.settings import Settings
-from shortcuts import artifacts, corpora, cost, exits, fitting, hidden, maps, models, scores, sweep, tables, tokens
-from shortcuts.corpora import Drawn
+from shortcuts import artifacts, cost, exits, fitting, hidden, maps, models, scores, sweep, tables, tokens
 from shortcuts.errors import InputError
 from shortcuts.families import longest, stand_in_steps
 from shortcuts.hidden import Shard
 from shortcuts.maps import LayerMaps, SubmoduleMaps
 from shortcuts.models import LanguageModel
 from shortcuts.params import Params, known
-from shortcuts.stage import SPLITS
+from shortcuts.stage import SPLITS, sentences_file
 from shortcuts.tokens import Tokens
 
 MADE_BY = "studies/lambda_bert/04_shortcut.py"
 WITHOUT = {"no_attn": "mat_attn", "no_ffn": "mat_ffn"}  # what puts nothing, and what a matrix, in the same place
 
 
-def draw_sentences(params: Params) -> Drawn:
-    """The sentences that the main pipeline draws under the same settings."""
-    split, _ = corpora.choose_splitter(params.chosen_corpus)
-    articles = corpora.read_articles(params.chosen_corpus, params.seed)
-    wanted = params.sentences
-    return corpora.draw(params.chosen_corpus, articles, split, wanted.train, wanted.validation, params.seed)
+def load_sentences(params: Params) -> dict[str, list[str]]:
+    """The main pipeline's sentences, `train` and `validation`."""
+    path = sentences_file(params.corpus)
+    saved = artifacts.load_mapping(path, *SPLITS, "card", made_by="stages/01_fetch_sentences.py")
+    tokens.check_sentences(saved, params, path)
+    return {split: saved[split] for split in SPLITS}
 
 
 def load_subject(settings: Settings, params: Params, name: str, device: str) -> tuple[LanguageModel, Any]:
@@ -69,13 +68,13 @@ def load_maps(settings: Settings, model: LanguageModel) -> tuple[LayerMaps, Subm
     return LayerMaps.load(folder / "layers", model), SubmoduleMaps.load(folder / "submodules", model)
 
 
-def tokenize(model: LanguageModel, tokenizer: Any, drawn: Drawn, params: Params) -> dict[str, Tokens]:
+def tokenize(
+    model: LanguageModel, tokenizer: Any, sentences: dict[str, list[str]], params: Params
+) -> dict[str, Tokens]:
     limit = tokens.limit(tokenizer, longest(model.network.config, model.family), params.tokenize.max_tokens)
     return {
-        split: tokens.tokenize(
-            getattr(drawn, split), tokenizer, causal=model.family.causal, max_tokens=limit, seed=params.seed
-        )
-        for split in SPLITS
+        split: tokens.tokenize(texts, tokenizer, causal=model.family.causal, max_tokens=limit, seed=params.seed)
+        for split, texts in sentences.items()
     }
 
 
