@@ -164,7 +164,8 @@ class PairTrainer(Trainer):
         )
         # BERT takes any keyword, but does not divide its loss by the number of accumulated batches.
         self.model_accepts_loss_kwargs = False
-        self._pair_loss, self._batches = 0.0, 0
+        self._pair_loss: Any = 0.0
+        self._batches = 0
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any) -> Any:
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
