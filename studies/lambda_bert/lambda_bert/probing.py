@@ -19,6 +19,7 @@ from shortcuts.errors import InputError
 from shortcuts.seeds import derive
 
 BINS = 6  # of sentence lengths
+COMMON = 0.1  # words in more than this share of the train sentences are not asked for
 WORD = re.compile(r"[A-Za-z]+")
 
 
@@ -69,9 +70,12 @@ def tasks(
     edges = np.quantile(lengths[: len(train)], np.linspace(0, 1, BINS + 1)[1:-1])
     found = [set(WORD.findall(sentence.lower())) for sentence in sentences]
     counts = Counter(word for words_of in found[: len(train)] for word in words_of if len(word) > 3)
-    wanted = [word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:words]]
+    frequent = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    wanted = [word for word, number in frequent if number <= COMMON * len(train)][:words]
     if len(wanted) < 2:
-        raise InputError(f"the sentences hold {len(wanted)} words of four letters or more; the probes need two")
+        raise InputError(
+            f"the sentences hold {len(wanted)} words of four letters that are not in most; probes need two"
+        )
     has = np.array([[word in words_of for word in wanted] for words_of in found])
     one = has.sum(1) == 1
     asked = everything[shifts >= 0]
