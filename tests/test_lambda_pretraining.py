@@ -2,9 +2,12 @@
 
 import json
 import math
+import os
 import random
 import re
+import runpy
 import shutil
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -14,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig, BertForPreTraining, TrainerCallback, TrainingArguments
@@ -618,3 +622,103 @@ def test_a_tokenizer_larger_than_the_model_is_refused(toy, tmp_path, monkeypatch
     given = ("--do_eval", *common(toy, tmp_path / "out"), "--config_name", tmp_path / "narrow")
     assert program(toy, monkeypatch, *given) == 2
     assert "the tokenizer has 4,096 tokens but vocab_size is 50" in capsys.readouterr().err
+
+
+# --- the stages ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def short_params(tmp_path_factory, toy):
+    """The study's settings for a run of seconds, on the text of `toy`."""
+    params = yaml.safe_load((STUDY / "params.yaml").read_text())
+    params["text"], params["tokenizer"] = "wikitext-2", str(toy / "tokenizer")
+    params["sources"]["wikitext-2"] |= {"train": [str(toy / "wiki.raw")], "validation": None}
+    params["pairs"] |= {"block_size": 32, "validation_share": 0.3, "duplicates": 2}
+    params["shape"] |= {"layers": 1, "width": 16, "intermediate": 32, "heads": 2, "key_depth": 2, "local_context": 3}
+    params["pretrain"] |= {"steps": 6, "batch": 4, "warmup_steps": 1, "steps_per_checkpoint": 2}
+    path = tmp_path_factory.mktemp("params") / "params.yaml"
+    path.write_text(yaml.safe_dump(params))
+    return path
+
+
+def stage(folder, script, params, *arguments, **environment):
+    """Run a stage in a process of its own."""
+    command = [sys.executable, str(STUDY / script), "--params", str(params), *arguments]
+    path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, **environment}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, env=environment)
+
+
+def files_of(folder):
+    """Every file of the study but timings, by name."""
+    root = folder / "studies" / "lambda_bert"
+    found = {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+    return {name: content for name, content in found.items() if not name.startswith("timings")}
+
+
+def test_the_stages_run_and_a_killed_one_gives_the_same_bytes_in_another_process(
+    tmp_path, short_params, monkeypatch, capsys
+):
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    monkeypatch.chdir(one)
+    for script, *arguments in (
+        ("01_prepare_text.py",),
+        ("02_pretrain.py", "--model", "bert"),
+        ("02_pretrain.py", "--model", "lambdabert"),
+        ("03_compare.py",),
+    ):
+        monkeypatch.setattr(sys, "argv", [script, "--params", str(short_params), *arguments])
+        runpy.run_path(str(STUDY / script), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert printed.count("6 steps (from the start)") == 2
+    assert re.search(r"\| LambdaBERT \| [\d,]+ \| [\d.]+ \| [\d.]+ \| [\d.]+ \| [\d.]+ MiB \| [\d,]+ \|", printed)
+    first = files_of(one)
+    results = json.loads(first["data/wikitext-2/nsp/bert/results.json"])
+    rows = json.loads(first["tables/wikitext-2/nsp/pretraining/comparison.json"])
+    assert [row["model"] for row in rows] == ["no context", "bert", "lambdabert"]
+    assert rows[1]["mlm_loss"] == results["mlm_loss"]
+    # As if it had been killed after its second checkpoint, before DVC's deletion of the out.
+    shutil.copytree(one, two)
+    shutil.rmtree(two / "studies" / "lambda_bert" / "data" / "wikitext-2" / "nsp" / "lambdabert")
+    [work] = (two / "data" / ".work" / "lambda_bert" / "02_pretrain" / "wikitext-2-nsp-lambdabert").glob("*/")
+    shutil.rmtree(work / "checkpoint-6")
+    again = stage(two, "02_pretrain.py", short_params, "--model", "lambdabert", PYTHONHASHSEED="7", OMP_NUM_THREADS="2")
+    assert "6 steps (continued from checkpoint-4)" in again.stdout, again.stderr
+    assert [name for name, content in files_of(two).items() if content != first[name]] == []
+    assert files_of(two).keys() == first.keys()
+
+
+def test_a_stage_without_its_input_says_what_to_run(tmp_path, short_params):
+    done = stage(tmp_path, "02_pretrain.py", short_params, "--model", "bert")
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("pairs.pickle does not exist; run studies/lambda_bert/01_prepare_text.py first")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("text", "wikitxt-2", "did you mean 'wikitext-2'"),
+        ("task", "mlm", "task is 'mlm'"),
+        ("models", ["bert", "bert"], "name each once"),
+        ("models", ["gpt2"], "must be one of"),
+        ("pairs.block_size", 7, "pairs.block_size is 7"),
+        ("shape.heads", 3, "which 3 heads do not divide"),
+        ("shape.local_context", 4, "local_context is 4"),
+        ("pretrain.masked", 0, "pretrain.masked is 0"),
+        ("pretrain.learning_rate.bert", "fast", "pretrain.learning_rate.bert is 'fast'"),
+        ("pretrain.epochs", 3, "unknown key pretrain.epochs"),
+    ],
+)
+def test_a_wrong_setting_names_key_value_and_mend(key, value, problem, short_params, tmp_path):
+    raw = yaml.safe_load(short_params.read_text())
+    *parents, last = key.split(".")
+    inner = raw
+    for parent in parents:
+        inner = inner[parent]
+    inner[last] = value
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
+    with pytest.raises(InputError, match=re.escape(problem)) as refused:
+        read(tmp_path / "params.yaml")
+    assert "\n" not in str(refused.value)
