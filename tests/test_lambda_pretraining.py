@@ -20,7 +20,7 @@ import torch.nn.functional as F
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import BertConfig, BertForPreTraining, TrainerCallback, TrainingArguments
+from transformers import AutoConfig, BertConfig, BertForPreTraining, TrainerCallback, TrainingArguments
 
 from lambda_bert import (
     comparison,
@@ -484,6 +484,12 @@ def test_the_two_models_of_the_study_have_the_same_size(tokenizer):
     assert max(sizes) * 2 < 5e6  # bytes, in half precision
 
 
+def test_the_shipped_configuration_is_that_of_the_study(tokenizer):
+    shipped = AutoConfig.from_pretrained(STUDY / "small.json").to_dict()
+    own = models.configuration("lambdabert", SETTINGS.shape, tokenizer, SETTINGS.pairs.block_size, "nsp").to_dict()
+    assert {key: (shipped[key], own[key]) for key in own if shipped[key] != own[key]} == {}
+
+
 def test_memory_kept_for_the_backward_pass_is_counted_once(tokenizer):
     class Twice(torch.nn.Module):
         def __init__(self):
@@ -704,7 +710,7 @@ def test_a_stage_without_its_input_says_what_to_run(tmp_path, short_params):
         ("models", ["bert", "bert"], "name each once"),
         ("models", ["gpt2"], "must be one of"),
         ("pairs.block_size", 7, "pairs.block_size is 7"),
-        ("shape.heads", 3, "which 3 heads do not divide"),
+        ("shape.heads", 3, "3 heads must divide it"),
         ("shape.local_context", 4, "local_context is 4"),
         ("pretrain.masked", 0, "pretrain.masked is 0"),
         ("pretrain.learning_rate.bert", "fast", "pretrain.learning_rate.bert is 'fast'"),

@@ -2,7 +2,7 @@
 
 Reads   the source that studies/lambda_bert/params.yaml names, or the files given here; the tokenizer
 Writes  studies/lambda_bert/data/TEXT/TASK/   documents.pickle: `train` and `validation`, lists of lists of lines;
-        pairs.pickle: `train` and `validation`, as lambda_bert/pairs.py has them; `card` in both
+        pairs.pickle: `train` and `validation`, as lambda_bert/pairs.py has them
 
 Example: python studies/lambda_bert/01_prepare_text.py
 """
@@ -43,17 +43,14 @@ def main() -> None:
     train_pairs, validation_pairs, left_out = make_datasets(
         train, validation, tokenizer, settings.task, **settings.pairs.cutting, seed=settings.seed
     )
-    card = {"text": settings.text, "task": settings.task, "seed": settings.seed, "left_out": left_out}
     folders = settings.folders
-    artifacts.save(folders.documents, {"train": train, "validation": validation, "card": card})
-    artifacts.save(
-        folders.pairs, {"train": train_pairs.arrays(), "validation": validation_pairs.arrays(), "card": card}
-    )
+    artifacts.save(folders.documents, {"train": train, "validation": validation})
+    artifacts.save(folders.pairs, {"train": train_pairs.arrays(), "validation": validation_pairs.arrays()})
     why = ", ".join(f"{number:,} {reason}" for reason, number in left_out.items()) or "nothing"
     print(
         f"{settings.text}, {settings.task}: {len(train):,} + {len(validation):,} documents, {len(train_pairs):,} + "
-        f"{len(validation_pairs):,} pairs of {train_pairs.lengths.mean():.0f} tokens (left out: {why}), in "
-        f"{folders.pairs}"
+        f"{len(validation_pairs):,} pairs of {train_pairs.lengths.mean():.0f} tokens (left out: {why}), "
+        f"in {folders.pairs}"
     )
 
 

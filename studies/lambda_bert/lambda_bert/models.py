@@ -13,16 +13,21 @@ from lambda_bert.pairs import Task
 from lambda_bert.settings import Shape
 from shortcuts.errors import InputError
 from shortcuts.seeds import derive
+from shortcuts.training import sinusoids
 
 
 def new_model(kind: str, shape: Shape, tokenizer: Any, context: int, task: Task, seed: int) -> Any:
     """An untrained `bert` or `lambdabert` for masked tokens and pairs, initialised from the seed.
 
     Both have the same embeddings, feed-forward layers and heads, and no dropout: the text is read a few times at most.
+    Position embeddings start as sines and cosines, as those of the project's tiny-bert do, and for its reason.
     """
     config = configuration(kind, shape, tokenizer, context, task)
     torch.manual_seed(derive(seed, "weights") % 2**63)
-    return AutoModelForPreTraining.from_config(config)
+    model = AutoModelForPreTraining.from_config(config)
+    with torch.no_grad():
+        model.base_model.embeddings.position_embeddings.weight.copy_(sinusoids(context, shape.width))
+    return model
 
 
 def configuration(kind: str, shape: Shape, tokenizer: Any, context: int, task: Task) -> Any:

@@ -58,8 +58,8 @@ class Shape:
     local_context: int | None = at_least(1)
 
     def __post_init__(self) -> None:
-        if self.width % self.heads:
-            raise InputError(f"width is {self.width}, which {self.heads} heads do not divide")
+        if self.width % self.heads or self.width % 2:
+            raise InputError(f"width is {self.width}; it must be even, and {self.heads} heads must divide it")
         if self.local_context is not None and self.local_context % 2 == 0:
             raise InputError(f"local_context is {self.local_context}; a window with a token in its middle is odd")
 
