@@ -1,7 +1,7 @@
 """What does a lambda layer cost beside BERT's attention, as sentences grow?
 
 One layer of BERT's base size, one sentence, one forward and backward pass, on one thread: the median time, and the
-memory that the pass needs at its peak beyond the layer itself. Every point is a process of its own, the four kinds of
+memory that the pass holds at its peak beyond the layer itself. Every point is a process of its own, the four kinds of
 layer by turns. `eager` is attention as its formula says, with a matrix of tokens by tokens; `sdpa`, the library's
 default, computes the same piece by piece. Exponents are fitted to the last three points of a curve, where constant and
 linear parts weigh least.
@@ -58,7 +58,7 @@ def point(kind: str, tokens: int, repeat: int) -> dict[str, float]:
 
 
 def measure(kind: str, tokens: int, repeat: int) -> dict[str, float]:
-    """Median milliseconds of a pass, and the MiB that it needs at its peak beyond what was there before."""
+    """Median milliseconds of a pass, and the MiB that it holds at its peak, as torch's profiler sees it."""
     import torch
     from transformers import BertConfig, BertModel
 
@@ -81,17 +81,12 @@ def measure(kind: str, tokens: int, repeat: int) -> dict[str, float]:
         layer(states)[0].sum().backward()
         return time.perf_counter() - start
 
-    run(2)  # what the first call sets up belongs to no length
-    before = peak_mib()
     run(tokens)
-    needed = peak_mib() - before
-    return {"ms": 1000 * statistics.median(run(tokens) for _ in range(repeat)), "MiB": max(needed, 0.1)}
-
-
-def peak_mib() -> float:
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        run(tokens)
+    changes = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = np.cumsum([event.nbytes() for event in sorted(changes, key=lambda event: event.start_ns())])
+    return {"ms": 1000 * statistics.median(run(tokens) for _ in range(repeat)), "MiB": float(held.max()) / 2**20}
 
 
 def exponent(tokens: list[int], values: list[float]) -> float:
