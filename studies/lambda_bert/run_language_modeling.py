@@ -91,7 +91,7 @@ def main() -> None:
     output = Path(args.output_dir)
 
     tokenizer = load_tokenizer(named)
-    model = load_or_new(named, tokenizer, text.block_size, args.seed)
+    model = load_or_new(named, tokenizer, task, text.block_size, args.seed)
     train_text, validation_text = read_text(text, args.seed)
     train, validation, left_out = pairs.make_datasets(
         train_text, validation_text, tokenizer, task, block_size=text.block_size,
@@ -143,21 +143,23 @@ def load_tokenizer(named: ModelArguments) -> Any:
     return models.load_tokenizer(name)
 
 
-def load_or_new(named: ModelArguments, tokenizer: Any, block_size: int, seed: int) -> Any:
+def load_or_new(named: ModelArguments, tokenizer: Any, task: pairs.Task, block_size: int, seed: int) -> Any:
     """The model to train; `InputError` if tokenizer or block do not fit it."""
     if named.model_name_or_path and named.config_name:
         raise InputError("--model_name_or_path has a configuration of its own; leave out --config_name")
+    name = named.model_name_or_path or named.config_name
     try:
+        config = AutoConfig.from_pretrained(name) if name else LambdaBertConfig()
+        if hasattr(config, "pair_objective"):
+            config.pair_objective = task
         if named.model_name_or_path:
-            model = AutoModelForPreTraining.from_pretrained(named.model_name_or_path, dtype=torch.float32)
+            model = AutoModelForPreTraining.from_pretrained(name, config=config, dtype=torch.float32)
         else:
-            config = AutoConfig.from_pretrained(named.config_name) if named.config_name else LambdaBertConfig()
             set_seed(seed)
             model = AutoModelForPreTraining.from_config(config, dtype=torch.float32)
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"cannot load {named.model_name_or_path or named.config_name}: {reason}") from error
-    config = model.config
+        raise InputError(f"cannot load {name}: {reason}") from error
     if len(tokenizer) > config.vocab_size:
         raise InputError(
             f"the tokenizer has {len(tokenizer):,} tokens but vocab_size is {config.vocab_size:,}; raise it"

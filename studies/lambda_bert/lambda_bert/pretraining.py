@@ -31,6 +31,7 @@ from shortcuts.seeds import derive
 
 IGNORED = -100  # the label PyTorch's cross-entropy leaves out
 RESULTS = "eval_results_lm.txt"
+LARGEST = 700.0  # a loss whose exponential a float still holds
 
 
 # --- batches ---------------------------------------------------------------------------------------------------
@@ -102,7 +103,7 @@ def scores(prediction: EvalPrediction) -> dict[str, float]:
     mlm_loss = float(token_losses / tokens)
     return {
         "mlm_loss": mlm_loss,
-        "perplexity": math.exp(mlm_loss),
+        "perplexity": math.exp(mlm_loss) if mlm_loss < LARGEST else math.inf,
         "pair_loss": float(pair_losses / number),
         "pair_accuracy": float(right / number),
         "pair_majority": float(max(pair_labels.mean(), 1 - pair_labels.mean())),
@@ -115,14 +116,14 @@ def scores(prediction: EvalPrediction) -> dict[str, float]:
 
 
 def pair_label(model: Any, task: Task) -> str:
-    """What the model calls the labels of pairs; `InputError` if it has no head for them. Sets its pair objective."""
+    """What the model calls the labels of pairs; `InputError` if it has no head for them, or one for another task."""
     config = model.config
-    if hasattr(config, "pair_objective"):
-        config.pair_objective = task
-        return "sentence_order_label" if task == "sop" else "next_sentence_label"
     if not hasattr(model, "cls") or not hasattr(model.cls, "seq_relationship"):
         raise InputError(f"a {config.model_type} model has no head for pairs of segments; use bert or lambdabert")
-    return "next_sentence_label"  # BERT has one head, for whichever question
+    objective = getattr(config, "pair_objective", None)  # BERT has one head, for whichever question
+    if objective not in (None, task):
+        raise InputError(f"the model's pair_objective is {objective}, but the task {task}; make it with the latter")
+    return "sentence_order_label" if objective == "sop" else "next_sentence_label"
 
 
 class PairTrainer(Trainer):
