@@ -403,6 +403,27 @@ def differing(one, other):
 
 
 @pytest.mark.parametrize("kind", ["bert", "lambdabert"])
+def test_a_head_on_the_labels_alone_gives_the_same_loss_and_gradients(kind, tokenizer, small):
+    model = models.new_model(kind, SHAPE, tokenizer, 32, "nsp", 0).train()
+    dataset = small["nsp"]
+    batch = pretraining.PairCollator(tokenizer)([dataset[index] for index in range(6)])
+    found = {}
+    for name in ("whole", "labels"):
+        model.zero_grad()
+        if name == "whole":
+            outputs = model(**batch)
+        else:
+            with pretraining.head_on_labels(model, batch) as given:
+                outputs = model(**given)
+        outputs.loss.backward()
+        found[name] = {key: parameter.grad.clone() for key, parameter in model.named_parameters()}
+        found[name]["loss"] = outputs.loss.detach()
+    assert outputs.prediction_logits.shape[:2] == (1, int((batch["labels"] != pretraining.IGNORED).sum()))
+    assert not model.cls.predictions._forward_pre_hooks  # evaluation sees every token again
+    torch.testing.assert_close(found["labels"], found["whole"], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["bert", "lambdabert"])
 def test_a_killed_training_continues_to_the_same_weights_and_log(kind, tokenizer, small, tmp_path):
     # 7 batches an epoch: the kill and the last step lie in different ones.
     options = {"max_steps": 12, "save_steps": 4, "logging_steps": 4}
@@ -498,17 +519,19 @@ def test_the_shipped_configuration_is_that_of_the_study(tokenizer):
     assert {key: (shipped[key], own[key]) for key in own if shipped[key] != own[key]} == {}
 
 
-def test_memory_kept_for_the_backward_pass_is_counted_once(tokenizer):
+def test_memory_kept_for_the_backward_pass_is_counted_once():
     class Twice(torch.nn.Module):
         def __init__(self):
             super().__init__()
+            self.cls = SimpleNamespace(predictions=torch.nn.Identity())
             self.weight = torch.nn.Parameter(torch.ones(10, 10))
 
-        def forward(self, x):
+        def forward(self, x, labels):
             y = x @ self.weight  # keeps x (and the weight, which is not counted)
             return SimpleNamespace(loss=(y * y.view(-1, 10)).sum())  # keeps y, once
 
-    assert comparison.kept_for_backward(Twice(), {"x": torch.ones(5, 10)}) == (50 + 50) * 4
+    batch = {"x": torch.ones(5, 10), "labels": torch.zeros(1, 1)}
+    assert comparison.kept_for_backward(Twice(), batch) == (50 + 50) * 4
 
 
 def test_unigram_entropy_is_the_best_loss_without_context():

@@ -41,7 +41,7 @@ class ModelArguments:
     config_name: str | None = field(
         default=None,
         metadata={
-            "help": "A configuration (file, folder or hub id) to start from scratch; default: LambdaBertConfig()."
+            "help": "Configuration (file, folder, hub id) to start from scratch; default: a LambdaBERT of 12 layers."
         },
     )
     tokenizer_name: str | None = field(
@@ -79,7 +79,10 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpF
 
 def main() -> None:
     parser = HfArgumentParser(
-        (ModelArguments, DataArguments, TrainingArguments), description=__doc__, formatter_class=_Help
+        (ModelArguments, DataArguments, TrainingArguments),
+        usage="%(prog)s --output_dir FOLDER [--do_train] [--do_eval] [--sop] [and others, see --help]",
+        description=__doc__,
+        formatter_class=_Help,
     )
     parser.set_defaults(disable_tqdm=not sys.stderr.isatty(), save_total_limit=2, seed=42)
     try:

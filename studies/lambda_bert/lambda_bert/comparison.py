@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lambda_bert.pairs import PairDataset
-from lambda_bert.pretraining import IGNORED, PairCollator, one_thread
+from lambda_bert.pretraining import IGNORED, PairCollator, head_on_labels, one_thread
 from lambda_bert.settings import Settings
 from shortcuts import artifacts
 from shortcuts.plots import STYLE
@@ -64,8 +64,8 @@ def kept_for_backward(model: Any, batch: Batch) -> int:
             kept[storage.data_ptr()] = storage.nbytes()  # views share a storage, which counts once
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = model.train()(**batch).loss  # held, so that no storage is freed and its address used again
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), head_on_labels(model, batch) as given:
+        loss = model.train()(**given).loss  # held, so that no storage is freed and its address used again
     del loss
     return sum(kept.values())
 
@@ -79,7 +79,8 @@ def speeds(models: Mapping[str, Any], batches: Mapping[str, Sequence[Batch]]) ->
             for name, model in models.items():
                 batch = batches[name][number]
                 start = time.perf_counter()
-                model(**batch).loss.backward()
+                with head_on_labels(model, batch) as given:
+                    model(**given).loss.backward()
                 optimizers[name].step()
                 optimizers[name].zero_grad()
                 measured[name].append(int(batch["attention_mask"].sum()) / (time.perf_counter() - start))

@@ -126,6 +126,18 @@ def pair_label(model: Any, task: Task) -> str:
     return "sentence_order_label" if objective == "sop" else "next_sentence_label"
 
 
+@contextlib.contextmanager
+def head_on_labels(model: Any, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Inputs with which the model's MLM head runs on the tokens to predict alone: the same loss in three quarters of
+    the time of a small model, whose head is wide. Within, the model's token logits are theirs, (1, n, V)."""
+    chosen = inputs["labels"] != IGNORED
+    hook = model.cls.predictions.register_forward_pre_hook(lambda module, states: (states[0][chosen][None],))
+    try:
+        yield {**inputs, "labels": inputs["labels"][chosen][None]}
+    finally:
+        hook.remove()
+
+
 class PairTrainer(Trainer):
     """`Trainer` for both tasks at once, whose log tells their losses apart.
 
@@ -169,10 +181,12 @@ class PairTrainer(Trainer):
         self._batches = 0
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any) -> Any:
-        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
-        if model.training:
-            pairs = F.cross_entropy(outputs["seq_relationship_logits"].detach().float(), inputs[self.pair_label])
-            self._pair_loss, self._batches = self._pair_loss + pairs, self._batches + 1
+        if not model.training or self.args.n_gpu > 1:  # DataParallel would cut the labels in two
+            return super().compute_loss(model, inputs, return_outputs, **kwargs)
+        with head_on_labels(self.model, inputs) as given:
+            loss, outputs = super().compute_loss(model, given, return_outputs=True, **kwargs)
+        pairs = F.cross_entropy(outputs["seq_relationship_logits"].detach().float(), inputs[self.pair_label])
+        self._pair_loss, self._batches = self._pair_loss + pairs, self._batches + 1
         return (loss, outputs) if return_outputs else loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
