@@ -1,8 +1,8 @@
 """What does a lambda layer cost beside BERT's attention, as sentences grow?
 
-One layer of BERT's base size, one sentence, one forward and backward pass, on one thread: the median time, and the
-memory that the pass holds at its peak beyond the layer itself. Every point is a process of its own, the four kinds of
-layer by turns. `eager` is attention as its formula says, with a matrix of tokens by tokens; `sdpa`, the library's
+One layer of BERT's base size, one sentence, one forward and backward pass, on one thread: the median CPU time, and
+the memory that the pass holds at its peak beyond the layer itself. Every point is a process of its own, the four kinds
+of layer by turns. `eager` is attention as its formula says, with a matrix of tokens by tokens; `sdpa`, the library's
 default, computes the same piece by piece. Exponents are fitted to the last three points of a curve, where constant and
 linear parts weigh least.
 
@@ -29,7 +29,7 @@ KINDS = {
     "lambda, window of 25": {"local_context_size": 25},
 }
 COLORS = dict(zip(KINDS, ("tab:red", "tab:orange", "tab:green", "tab:blue"), strict=True))
-QUANTITIES = {"ms": "milliseconds", "MiB": "peak memory (MiB)"}
+QUANTITIES = {"ms": "CPU milliseconds", "MiB": "peak memory (MiB)"}
 
 
 def main() -> None:
@@ -77,9 +77,9 @@ def measure(kind: str, tokens: int, repeat: int) -> dict[str, float]:
 
     def run(length: int) -> float:
         states = torch.randn(1, length, 768, requires_grad=True)
-        start = time.perf_counter()
+        start = time.process_time()
         layer(states)[0].sum().backward()
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     run(tokens)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:

@@ -15,9 +15,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lambda_bert import inside, lambdas, probing, reading, shortcut
+from lambda_bert import distillation, inside, lambdas, probing, reading, shortcut
 from lambda_bert.models import new_model, save_model
-from lambda_bert.settings import PARAMS, STUDY, read
+from lambda_bert.settings import PARAMS, STUDY, Distil, read
 from shortcuts import artifacts, check, scores
 from shortcuts.errors import InputError
 from shortcuts.exits import part_guesses
@@ -54,6 +54,74 @@ class Words:
 
     def convert_ids_to_tokens(self, ids):
         return [f"t{number}" for number in ids]
+
+
+# --- distillation ----------------------------------------------------------------------------------------------
+
+DISTIL = Distil(teacher="tiny-bert", steps=60, batch=8, masked=0.2, learning_rate=0.01, judged=10)
+
+
+class Special:
+    """What a collator asks of a tokenizer, for models of 97 tokens."""
+
+    all_special_ids, pad_token_id, mask_token_id = [0, 1, 2, tiny.MASK], 0, tiny.MASK
+
+
+def student_of(kind, teacher):
+    own = {**tiny.ARCHITECTURES[kind][1], "attention_probs_dropout_prob": 0.0, "hidden_dropout_prob": 0.0}
+    made = tiny.random_network(kind, **own, seed=5)
+    distillation.adopt(made, teacher)
+    return made
+
+
+@pytest.mark.parametrize("kind", ["bert", "lambdabert"])
+def test_a_student_learns_what_attention_gave_and_nothing_else_changes(kind):
+    teacher = tiny.architecture("bert")
+    made = student_of(kind, teacher)
+    before = {name: value.clone() for name, value in made.state_dict().items()}
+    theirs = {name.partition(".")[2]: value for name, value in teacher.network.state_dict().items()}
+    ids = [row.tolist() for row in tiny.tokens(teacher, 40).sentences]
+    first, last = [
+        distillation.distil(
+            made, teacher, distillation.masked_batches(ids, Special(), settings_of, 0), settings_of, lambda steps: steps
+        )
+        for settings_of in (replace(DISTIL, steps=1, learning_rate=0.0), DISTIL)
+    ]
+    assert len(first) == len(last) == 3
+    assert sum(last) < 0.5 * sum(first)
+    for name, value in made.state_dict().items():
+        own = name.partition(".")[2]
+        mixing = any(part in own for part in distillation.MIXING)
+        if not mixing:
+            assert torch.equal(value, before[name])
+            assert torch.equal(value, theirs[own])
+    assert not made.training
+
+
+def test_a_student_with_the_teachers_own_attention_makes_no_error():
+    teacher = tiny.architecture("bert")
+    made = student_of("bert", teacher)
+    made.load_state_dict(teacher.network.state_dict())
+    ids = [row.tolist() for row in tiny.tokens(teacher, 40).sentences]
+    batches = list(itertools.islice(distillation.masked_batches(ids, Special(), DISTIL, 0), 5))
+    errors = distillation.distil(made, teacher, batches, replace(DISTIL, steps=5, learning_rate=0.0), lambda s: s)
+    assert max(errors) < 1e-9
+    for rows, mask in batches:
+        assert len(rows) == DISTIL.batch
+        assert (rows[mask == 0] == 0).all()
+    hidden = torch.cat([(rows == tiny.MASK)[mask.bool()] for rows, mask in batches]).float().mean()
+    assert 0.1 < hidden < 0.4  # the sentences have a masked token of their own
+    loss = distillation.masked_loss(teacher.network, ids, Special(), DISTIL, 0)
+    assert loss == pytest.approx(distillation.masked_loss(made, ids, Special(), DISTIL, 0))
+    assert loss > 1
+
+
+def test_a_teacher_of_another_shape_is_refused():
+    teacher = tiny.architecture("bert")
+    with pytest.raises(InputError, match=r"bert has .* of shape \(.*give shape the sizes of distil.teacher"):
+        distillation.adopt(tiny.random_network("bert", intermediate_size=12), teacher)
+    with pytest.raises(InputError, match="which a bert has not; it must be a BERT"):
+        distillation.adopt(tiny.random_network("bert", num_hidden_layers=2), teacher)
 
 
 # --- short-cuts ------------------------------------------------------------------------------------------------
@@ -303,7 +371,8 @@ def workplace(repository, tmp_path_factory):
     own = yaml.safe_load((repository / PARAMS).read_text(encoding="utf-8"))
     own["shape"] |= {"layers": 2, "width": 32, "intermediate": 32, "heads": 2, "key_depth": 4, "intra_depth": 2}
     own["lambdas"] |= {"train": 120, "validation": 40, "words": 6}
-    own["shortcuts"]["beside"] = []
+    own["shortcuts"] = {"own": ["bert", "lambdabert"], "beside": []}
+    own["lambdas"]["model"] = "lambdabert"
     (folder / "params.yaml").write_text(yaml.safe_dump(project), encoding="utf-8")
     (folder / PARAMS).write_text(yaml.safe_dump(own), encoding="utf-8")
     here = os.getcwd()
@@ -351,22 +420,22 @@ def test_the_stages_short_cut_read_and_report(workplace, repository, monkeypatch
     monkeypatch.chdir(workplace)
     folders = read().folders
     with pytest.raises(SystemExit) as stopped:
-        run_stage(repository, monkeypatch, "06_report.py")
+        run_stage(repository, monkeypatch, "07_report.py")
     assert stopped.value.code == 2
-    assert "04_shortcut.py" in capsys.readouterr().err
+    assert "05_shortcut.py" in capsys.readouterr().err
     for model in ("bert", "lambdabert"):
-        run_stage(repository, monkeypatch, "04_shortcut.py", "--model", model, "--device", "cpu")
+        run_stage(repository, monkeypatch, "05_shortcut.py", "--model", model, "--device", "cpu")
         found = artifacts.load(folders.shortcuts(model) / "scores.pickle")
         assert found["metrics"]["mat"]["pairs"] == 3
         assert {record["mapping"] for record in found["exits"]} == {
             "id", "mat", "mat_attn", "mat_ffn", "mat_ln1_ln2", "no_attn", "no_ffn",
         }  # fmt: skip
         assert len(list((folders.shortcuts(model) / "submodules").iterdir())) == 12
-    run_stage(repository, monkeypatch, "05_read_lambdas.py", "--device", "cpu")
+    run_stage(repository, monkeypatch, "06_read_lambdas.py", "--device", "cpu")
     made = artifacts.load(folders.lambdas / "lambdas.pickle")
     assert made["lambdas"].shape == (160, 2, 4, 16)
     assert len(made["sentences"]) == 160
-    run_stage(repository, monkeypatch, "06_report.py")
+    run_stage(repository, monkeypatch, "07_report.py")
     tables = {path.stem: json.loads(path.read_text("utf-8")) for path in folders.report_tables.glob("*.json")}
     assert set(tables) == {"shortcuts", "spectra", "probes", "soundness", "rows", "columns", "keys"}
     assert [record["model"] for record in tables["shortcuts"]] == ["bert", "lambdabert"]
@@ -387,7 +456,7 @@ def test_the_stages_short_cut_read_and_report(workplace, repository, monkeypatch
 def test_an_unknown_model_ends_in_one_line(workplace, repository, monkeypatch, capsys, model, message):
     monkeypatch.chdir(workplace)
     with pytest.raises(SystemExit) as stopped:
-        run_stage(repository, monkeypatch, "04_shortcut.py", "--model", model)
+        run_stage(repository, monkeypatch, "05_shortcut.py", "--model", model)
     assert stopped.value.code == 2
     [line] = capsys.readouterr().err.splitlines()
     assert message in line
@@ -402,7 +471,7 @@ def test_maps_of_other_weights_are_refused(workplace, monkeypatch):
         pytest.skip("the stages were not run")
     shortcut.load_maps(settings_of, model)
     other = replace(model, identity={**model.identity, "weights_sha256": "0"})
-    with pytest.raises(InputError, match=r"is of other weights .* run studies/lambda_bert/04_shortcut.py again"):
+    with pytest.raises(InputError, match=r"is of other weights .* run studies/lambda_bert/05_shortcut.py again"):
         shortcut.load_maps(settings_of, other)
 
 

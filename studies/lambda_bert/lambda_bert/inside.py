@@ -1,4 +1,4 @@
-"""What stage 05 finds in the content lambdas of a trained model, beside those of the same model before training."""
+"""What stage 06 finds in the content lambdas of a trained model, beside those of the same model before training."""
 
 from __future__ import annotations
 

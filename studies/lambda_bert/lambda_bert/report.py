@@ -11,12 +11,12 @@ from shortcuts import artifacts, tables
 from shortcuts.tables import KL, Table, precision_panel
 
 Found = Mapping[str, Any]
-LAMBDAS_MADE_BY = "studies/lambda_bert/05_read_lambdas.py"
+LAMBDAS_MADE_BY = "studies/lambda_bert/06_read_lambdas.py"
 
 
 def load_shortcuts(settings: Settings) -> dict[str, Found]:
-    """What stage 04 found, by model: the study's own, then those beside them."""
-    names = (*settings.models, *settings.shortcuts.beside)
+    """What stage 05 found, by model: the study's own, then those beside them."""
+    names = (*settings.shortcuts.own, *settings.shortcuts.beside)
     kinds = ("r2", "parts", "exits", "metrics")
     return {
         name: artifacts.load_mapping(settings.folders.shortcuts(name) / "scores.pickle", *kinds, made_by=MADE_BY)

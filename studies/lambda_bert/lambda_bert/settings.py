@@ -82,12 +82,24 @@ class Pretrain:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Distil:
+    teacher: str
+    steps: int = at_least(1)
+    batch: int = at_least(2)
+    masked: float = between(0, 0.9)
+    learning_rate: float = between(0, 1)
+    judged: int = at_least(1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Shortcuts:
+    own: tuple[str, ...]
     beside: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lambdas:
+    model: Literal["lambdabert", "distilled-lambdabert"]
     train: int = at_least(10)
     validation: int = at_least(10)
     words: int = at_least(2)
@@ -107,6 +119,7 @@ class Settings:
     pairs: Pairs
     shape: Shape
     pretrain: Pretrain
+    distil: Distil
     shortcuts: Shortcuts
     lambdas: Lambdas
     sources: dict[str, DocstringsText | FilesText]
@@ -119,6 +132,11 @@ class Settings:
     @property
     def chosen_source(self) -> DocstringsText | FilesText:
         return self.sources[self.text]
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """The study's models: pre-trained, and distilled from a teacher."""
+        return (*self.models, *(f"distilled-{name}" for name in self.models))
 
     @property
     def folders(self) -> Folders:
@@ -150,7 +168,7 @@ class Folders:
         return self._data / name
 
     def shortcuts(self, name: str) -> Path:
-        """What stage 04 makes of a model: layer maps, stand-ins of parts, scores."""
+        """What stage 05 makes of a model: layer maps, stand-ins of parts, scores."""
         return self._data / "shortcuts" / name
 
     @property

@@ -27,7 +27,7 @@ from shortcuts.params import Params, known
 from shortcuts.stage import SPLITS, sentences_file
 from shortcuts.tokens import Tokens
 
-MADE_BY = "studies/lambda_bert/04_shortcut.py"
+MADE_BY = "studies/lambda_bert/05_shortcut.py"
 WITHOUT = {"no_attn": "mat_attn", "no_ffn": "mat_ffn"}  # what puts nothing, and what a matrix, in the same place
 
 
@@ -41,12 +41,15 @@ def load_sentences(params: Params) -> dict[str, list[str]]:
 
 def load_subject(settings: Settings, params: Params, name: str, device: str) -> tuple[LanguageModel, Any]:
     """One of the study's models, or of the main pipeline's registry, and its tokenizer."""
-    if name in settings.models:
+    if name in settings.subjects:
         folder = settings.folders.model(name)
         if not (folder / "config.json").is_file():
-            raise InputError(f"{folder} has no model; run studies/lambda_bert/02_pretrain.py --model {name} first")
+            kind = name.removeprefix("distilled-")
+            script = "02_pretrain" if kind == name else "04_distil"
+            raise InputError(f"{folder} has no model; run studies/lambda_bert/{script}.py --model {kind} first")
         return models.load_model(folder, name=name, device=device), models.load_tokenizer(folder)
-    known("--model", name, dict.fromkeys((*settings.models, *settings.shortcuts.beside)), "models or shortcuts.beside")
+    others = (*settings.shortcuts.beside, settings.distil.teacher)
+    known("--model", name, dict.fromkeys((*settings.subjects, *others)), "models or shortcuts.beside")
     entry = params.model(name)
     tokenizer = models.load_tokenizer(entry.path, entry.revision, trust_remote_code=entry.trust_remote_code)
     return models.load_registered(entry, name, device), tokenizer
@@ -60,7 +63,7 @@ def untrained(settings: Settings, tokenizer: Any, device: str) -> Any:
 
 
 def load_maps(settings: Settings, model: LanguageModel) -> tuple[LayerMaps, SubmoduleMaps]:
-    """The layer maps and stand-ins that stage 04 fitted of a model."""
+    """The layer maps and stand-ins that stage 05 fitted of a model."""
     folder = settings.folders.shortcuts(model.name)
     made_with = artifacts.load_mapping(folder / "scores.pickle", "card", made_by=MADE_BY)["card"]["model"]
     if made_with["weights_sha256"] != model.identity["weights_sha256"]:

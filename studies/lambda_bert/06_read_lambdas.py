@@ -1,12 +1,12 @@
-"""Look into the content lambdas of the pre-trained LambdaBERT, beside those of the same model before training.
+"""Look into the content lambdas of a trained LambdaBERT, beside those of a new one.
 
-Reads   studies/lambda_bert/data/TEXT/TASK/lambdabert/            from 02_pretrain.py
-        studies/lambda_bert/data/TEXT/TASK/shortcuts/lambdabert/  from 04_shortcut.py: the maps by which rows are read
-        data/sentences/CORPUS.pickle                              from the project's own stages/01_fetch_sentences.py
+Reads   studies/lambda_bert/data/TEXT/TASK/MODEL/            from 04_distil.py or 02_pretrain.py: `lambdas.model`
+        studies/lambda_bert/data/TEXT/TASK/shortcuts/MODEL/  from 05_shortcut.py: the maps by which rows are read
+        data/sentences/CORPUS.pickle                         from the project's own stages/01_fetch_sentences.py
 Writes  studies/lambda_bert/data/TEXT/TASK/lambdas/   lambdas.pickle: `lambdas`, an array (sentences, layers, k, v), and
         the `sentences`; found.pickle: spectra, similarities of layers, probes, and the nearest tokens
 
-Example: python studies/lambda_bert/05_read_lambdas.py
+Example: python studies/lambda_bert/06_read_lambdas.py
 """
 
 from lambda_bert import settings as study
@@ -23,7 +23,7 @@ def main() -> None:
     from shortcuts.params import read_params
 
     params, wanted = read_params(study.REGISTRY), settings.lambdas
-    model, tokenizer = shortcut.load_subject(settings, params, "lambdabert", args.device)
+    model, tokenizer = shortcut.load_subject(settings, params, wanted.model, args.device)
     maps = shortcut.load_maps(settings, model)
     drawn = shortcut.load_sentences(params)
     train, validation = drawn["train"][: wanted.train], drawn["validation"][: wanted.validation]
@@ -32,7 +32,7 @@ def main() -> None:
 
     found: dict[str, list] = {"spectra": [], "probes": []}
     networks = {"untrained": shortcut.untrained(settings, tokenizer, args.device), "trained": model.network}
-    for name, network in tqdm(networks.items(), desc="lambdabert: lambdas", unit=" models", disable=None):
+    for name, network in tqdm(networks.items(), desc=f"{wanted.model}: lambdas", unit=" models", disable=None):
         plain, shifted = (lambdas.export(network, tokenizer, one) for one in (sentences, texts))
         found["spectra"] += inside.spectra(plain.part(len(train)), name)
         asked = probing.tasks(train, validation, plain.lengths, shifts, wanted.words)
@@ -50,7 +50,7 @@ def main() -> None:
         artifacts.save(coming / "lambdas.pickle", {"lambdas": plain.lambdas, "sentences": sentences})
         artifacts.save(coming / "found.pickle", found)
     print(
-        f"lambdabert: lambdas of {len(sentences):,} sentences, an array {plain.lambdas.shape}; effective rank "
+        f"{wanted.model}: lambdas of {len(sentences):,} sentences, an array {plain.lambdas.shape}; effective rank "
         f"{found['spectra'][-1]['effective_rank']:.1f} in the last layer, in {settings.folders.lambdas}"
     )
 

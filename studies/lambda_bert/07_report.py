@@ -1,12 +1,12 @@
 """Draw the figures of short-cuts and lambdas, and write their tables.
 
-Reads   studies/lambda_bert/data/TEXT/TASK/   shortcuts/MODEL/scores.pickle and lambdas/ from stages 04 and 05
+Reads   studies/lambda_bert/data/TEXT/TASK/   shortcuts/MODEL/scores.pickle and lambdas/ from stages 05 and 06
 Writes  studies/lambda_bert/tables/TEXT/TASK/report/   shortcuts, spectra, probes, soundness of readings, and the tokens
         nearest to rows, columns and keys, each as JSON and Markdown
         studies/lambda_bert/plots/TEXT/TASK/report/    every figure as SVG, PDF and PNG
         studies/lambda_bert/metrics/TEXT/TASK/metrics.json
 
-Example: python studies/lambda_bert/06_report.py
+Example: python studies/lambda_bert/07_report.py
 """
 
 from lambda_bert import settings as study
