@@ -1,10 +1,9 @@
 """What does a lambda layer cost beside BERT's attention, as sentences grow?
 
 One layer of BERT's base size, one sentence, one forward and backward pass, on one thread: the median CPU time, and
-the memory that the pass holds at its peak beyond the layer itself. Every point is a process of its own, the four kinds
-of layer by turns. `eager` is attention as its formula says, with a matrix of tokens by tokens; `sdpa`, the library's
-default, computes the same piece by piece. Exponents are fitted to the last three points of a curve, where constant and
-linear parts weigh least.
+the memory that the pass holds at its peak beyond the layer itself, the four kinds of layer by turns. `eager` is
+attention as its formula says, with a matrix of tokens by tokens; `sdpa`, the library's default, computes the same piece
+by piece. Exponents are fitted to the last three points of a curve, where constant and linear parts weigh least.
 
 Writes  the figure; prints the table of the study's README
 
@@ -12,9 +11,7 @@ Example: PYTHONPATH=studies/lambda_bert python benchmarks/lambda_cost.py --out c
 """
 
 import argparse
-import json
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -35,26 +32,16 @@ QUANTITIES = {"ms": "CPU milliseconds", "MiB": "peak memory (MiB)"}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("cost.svg"), help="figure (default: %(default)s)")
-    parser.add_argument("--repeat", type=int, default=5, help="passes a point (default: %(default)s)")
+    parser.add_argument("--repeat", type=int, default=3, help="timed passes a point (default: %(default)s)")
     parser.add_argument("--tokens", type=int, nargs="+", default=TOKENS, help="lengths (default: 128 … 4096)")
-    parser.add_argument("--only", nargs=2, metavar=("KIND", "TOKENS"), help="one point, in this process")
     args = parser.parse_args()
-    if args.only:
-        print(json.dumps(measure(args.only[0], int(args.only[1]), args.repeat)))
-        return
     points: dict[tuple[str, int], dict[str, float]] = {}
     for tokens in args.tokens:
         for kind in KINDS:
-            points[kind, tokens] = point(kind, tokens, args.repeat)
+            points[kind, tokens] = measure(kind, tokens, args.repeat)
             print(f"{tokens} tokens, {kind}: {points[kind, tokens]}", file=sys.stderr, flush=True)
     print(table(points, args.tokens))
     draw(points, args.tokens, args.out)
-
-
-def point(kind: str, tokens: int, repeat: int) -> dict[str, float]:
-    command = [sys.executable, __file__, "--only", kind, str(tokens), "--repeat", str(repeat)]
-    run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(run.stdout.splitlines()[-1])
 
 
 def measure(kind: str, tokens: int, repeat: int) -> dict[str, float]:
@@ -81,7 +68,6 @@ def measure(kind: str, tokens: int, repeat: int) -> dict[str, float]:
         layer(states)[0].sum().backward()
         return time.process_time() - start
 
-    run(tokens)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         run(tokens)
     changes = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]

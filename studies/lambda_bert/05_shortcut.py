@@ -1,8 +1,8 @@
 """Short-cut one model as the main pipeline does: fit its layer maps and stand-ins of its parts, and leave early.
 
-Reads   studies/lambda_bert/data/TEXT/TASK/MODEL/, from 02_pretrain.py or 04_distil.py, or a model of the project's registry
-        data/sentences/CORPUS.pickle, from the project's own stages/01_fetch_sentences.py; seed, thresholds and the
-        like are those of the project's params.yaml
+Reads   studies/lambda_bert/data/TEXT/TASK/MODEL/, from 02_pretrain.py or 04_distil.py, or a model of the project's
+        registry; data/sentences/CORPUS.pickle, from the project's own stages/01_fetch_sentences.py; seed, thresholds
+        and the like are those of the project's params.yaml
 Writes  studies/lambda_bert/data/TEXT/TASK/shortcuts/MODEL/   layers/, submodules/: a matrix a file, as linreg/ has
         them; scores.pickle: r2 of layer maps and of parts, every exit's scores, and what sums them up
 
