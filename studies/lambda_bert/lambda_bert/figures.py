@@ -25,7 +25,8 @@ VECTORS = {"content lambda": "tab:blue", "mean state": "tab:green"}
 
 
 def name_of(model: str) -> str:
-    return MODELS.get(model, model)
+    name = model.removeprefix("distilled-")
+    return MODELS.get(name, name) + (", distilled" if name != model else "")
 
 
 def r2_heatmaps(found: Mapping[str, Found]) -> Figure:
@@ -58,7 +59,7 @@ def exit_lines(found: Mapping[str, Found]) -> Figure:
                 _line(lower, scores["exits"], nothing, f"{part}: nothing", COLORS[matrix], ":")
             upper.set_title(name_of(model))
             lower.set_xlabel("exit layer")
-        for axis, title in zip(axes[:, 0], ("layer maps", "a part replaced in all later blocks"), strict=True):
+        for axis, title in zip(axes[:, 0], ("layer maps", "a part replaced"), strict=True):
             axis.set(ylim=(0, 1.02), ylabel=f"Precision@1, {title}")
         for axis in axes[:, -1]:
             axis.legend(loc="upper left", fontsize=8)
@@ -81,9 +82,9 @@ def part_lines(found: Mapping[str, Found]) -> Figure:
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 3, figsize=(11.5, 3.7))
         panels = (
-            ("attention", "r2", "attention, or what stands for it: r² of a matrix"),
-            ("feed_forward", "r2", "feed-forward: r² of a matrix"),
-            ("attention", "share", "attention, or what stands for it: share"),
+            ("attention", "r2", "attention or lambda layer: r²"),
+            ("feed_forward", "r2", "feed-forward network: r²"),
+            ("attention", "share", "attention or lambda layer: share"),
         )
         for axis, (part, key, title) in zip(axes, panels, strict=True):
             for (model, scores), color in zip(found.items(), MODEL_COLORS, strict=False):
@@ -93,8 +94,8 @@ def part_lines(found: Mapping[str, Found]) -> Figure:
                 axis.plot(blocks, values, marker="o", markersize=3.5, color=color, label=name_of(model))
             axis.set(title=title, xlabel="block", ylim=(0, None))
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes[0].set_ylabel("r² on validation sentences")
-        axes[2].set_ylabel("variance relative to the sum with the stream")
+        axes[0].set_ylabel("r² of a matrix of its input")
+        axes[2].set_ylabel("variance, of that of the stream after it")
         axes[0].set_ylim(top=1)
         axes[1].set_ylim(top=1)
         axes[0].legend(fontsize=8)
