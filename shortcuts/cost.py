@@ -10,6 +10,7 @@ but some. `tests/test_cost.py` compares the count with torch's own.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,14 +54,15 @@ class Cost:
 
 def count(model: LanguageModel, lengths: Tensor, positions: Tensor) -> Cost:
     """The cost of one model on n samples of `lengths` (n,) tokens, read at `positions` (n,)."""
-    per_token = torch.tensor([[2.0 * _weights(block)] for block in model.blocks], dtype=torch.float64)  # (L, 1)
+    per_token = torch.tensor([[2.0 * _block_weights(model, block)] for block in model.blocks], dtype=torch.float64)
     d, heads = float(model.width), float(_heads_width(model))
     if model.family.causal:
         # scores with, and a weighted sum of, the t + 1 tokens seen so far
         blocks = per_token + 4 * heads * (positions.double() + 1)
     else:
         n = lengths.double()
-        blocks = n * (per_token + 4 * heads * n)
+        meeting = 4 * heads * n if model.family.position_lambdas is None else _lambdas(model.network.config, n)
+        blocks = n * (per_token + meeting)
     head = sum(_weights(model.network.get_submodule(path)) for path in model.family.head)
     return Cost(blocks, 2.0 * head, 2 * d * d)
 
@@ -70,6 +72,27 @@ def _heads_width(model: LanguageModel) -> int:
     config = model.network.config.get_text_config()
     head = getattr(config, "head_dim", None)
     return model.width if head is None else head * config.num_attention_heads
+
+
+def _lambdas(config: Any, n: Tensor) -> Tensor:
+    """Operations of a lambda layer per token beside its projections, in sentences of n tokens (any shape).
+
+    The token's share of the content lambda and its position lambda, and their products with the queries of all heads.
+    """
+    k, u, h = config.key_depth, config.intra_depth, config.num_lambda_queries
+    v = config.hidden_size // h
+    if config.local_context_size is not None:
+        context = (2 * n - 1).clamp(max=config.local_context_size)
+    elif config.relative_global:
+        context = 2 * n - 1  # a window that reaches from either end of the sentence to the other
+    else:
+        context = torch.ones_like(n) if config.strict_original else n
+    return 2 * k * v * (u * (1 + context) + 2 * h)
+
+
+def _block_weights(model: LanguageModel, block: torch.nn.Module) -> int:
+    pairs = model.family.position_lambdas
+    return _weights(block) - (0 if pairs is None else _weights(block.get_submodule(pairs)))
 
 
 def _weights(module: torch.nn.Module) -> int:

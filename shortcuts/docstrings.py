@@ -28,11 +28,16 @@ def python_articles() -> Iterator[str]:
 
     One article per docstring or topic, in a fixed order, paragraphs separated by blank lines.
     """
+    return (article for articles in python_files() for article in articles)
+
+
+def python_files() -> Iterator[list[str]]:
+    """The articles of the `docstrings` corpus, one list of them per source file, and per topic."""
     yield from _tree_articles(Path(sysconfig.get_path("stdlib")), _OPTIONAL_PARTS)
     from pydoc_data.topics import topics
 
     for name in sorted(topics):
-        yield topics[name]
+        yield [topics[name]]
     supplement = Path(sysconfig.get_path("purelib")) / SUPPLEMENT
     if not supplement.is_dir():
         raise InputError(f"{SUPPLEMENT} is not installed as source in {supplement.parent}; pip install {SUPPLEMENT}")
@@ -47,9 +52,7 @@ def installed_packages() -> list[Path]:
 
 def package_articles(package: Path) -> Iterator[list[str]]:
     """The docstrings of one installed package: one list of articles per source file, in a fixed order."""
-    for path in _python_files(package, frozenset({"tests", "test", "testing"})):
-        if articles := list(_file_articles(path)):
-            yield articles
+    return _tree_articles(package, frozenset({"tests", "test", "testing"}))
 
 
 def is_prose(sentence: str) -> bool:
@@ -68,15 +71,10 @@ _CODE = re.compile(r">>>|::|--|==|\b\w+\(\w*=|\bself\.")
 _MARKUP = re.compile(r":[a-z:]+:`~?([^`]+)`|`+([^`]+)`+|\*\*([^*]+)\*\*")
 
 
-def _tree_articles(root: Path, skip: frozenset[str]) -> Iterator[str]:
-    for path in _python_files(root, skip):
-        yield from _file_articles(path)
-
-
-def _python_files(root: Path, skip: frozenset[str]) -> Iterator[Path]:
+def _tree_articles(root: Path, skip: frozenset[str]) -> Iterator[list[str]]:
     for path in sorted(root.rglob("*.py")):
-        if skip.isdisjoint(path.relative_to(root).parts):
-            yield path
+        if skip.isdisjoint(path.relative_to(root).parts) and (articles := list(_file_articles(path))):
+            yield articles
 
 
 def _file_articles(path: Path) -> Iterator[str]:

@@ -50,6 +50,9 @@ class Family:
     scale: what the head's output is multiplied by.
     soft_cap: the configuration's key of a bound c, or None, that then turns logits into c tanh(logits / c).
     positions_follow_padding: position numbers begin after the id of the padding token, so that many fit fewer.
+    needs: values without which a sentence's states would depend on the padding of its batch.
+    position_lambdas: the module of a block whose weights belong to pairs of positions, where tokens meet in a lambda
+        layer (arXiv:2102.08602) in place of attention; it is still the step called `attention`.
     """
 
     causal: bool
@@ -62,6 +65,8 @@ class Family:
     scale: float = 1.0
     soft_cap: str | None = None
     positions_follow_padding: bool = False
+    needs: Mapping[str, object] = field(default_factory=dict)
+    position_lambdas: str | None = None
 
     @property
     def sources(self) -> tuple[int, ...]:
@@ -283,6 +288,14 @@ FAMILIES: Mapping[str, Family] = {
         model_types=("electra",),
         blocks="electra.encoder.layer",
         head=("generator_predictions", "generator_lm_head"),
+    ),
+    "lambdabert": replace(  # BERT with lambda layers, as in studies/lambda_bert
+        _BERT_FAMILY,
+        model_types=("lambdabert",),
+        when={},
+        blocks="lambdabert.encoder.layer",
+        needs={"mask_padding": True},
+        position_lambdas="attention.self.positions",
     ),
     "modernbert": Family(
         causal=False,

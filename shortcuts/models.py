@@ -406,6 +406,12 @@ def family_of(config: Any, path: str | Path, *, made_as: str = "") -> Family:
         )
     known = find(config)
     if known is not None:
+        for key, needed in known.needs.items():
+            if getattr(config, key, None) != needed:
+                raise InputError(
+                    f"{path} has {key} = {getattr(config, key, None)}, so that the padding of a batch changes what the "
+                    f"model says of a sentence; only models trained with {key} = {needed} can be studied"
+                )
         return known
     kind = str(getattr(config, "model_type", None))
     made_for = made_as or " ".join(getattr(config, "architectures", None) or ())
@@ -474,11 +480,13 @@ _SAYS_NOTHING = re.compile(
 
 
 def weights_sha256(network: nn.Module) -> str:
-    """SHA-256 over the names and float32 bytes of all parameters, in order of name."""
+    """SHA-256 over the names and float32 bytes of all parameters and stored statistics, in order of name."""
+    stored = network.state_dict()
+    statistics = {name: buffer for name, buffer in network.named_buffers() if name in stored}  # as of a batch norm
     digest = hashlib.sha256()
-    for name, parameter in sorted(network.named_parameters()):
+    for name, tensor in sorted({**dict(network.named_parameters()), **statistics}.items()):
         digest.update(name.encode() + b"\0")
-        digest.update(parameter.detach().float().cpu().contiguous().numpy())  # type: ignore[arg-type]
+        digest.update(tensor.detach().float().cpu().contiguous().numpy())  # type: ignore[arg-type]
     return digest.hexdigest()
 
 

@@ -86,9 +86,9 @@ def r2_figure(table: Table, layers: int, about: str) -> Figure:
     """Heatmaps of r2: rows are source layers, columns target layers; mat, id, and what mat adds."""
     figure, axes = plt.subplots(1, 3, figsize=(12.5, 4.2))
     images = [
-        _heatmap(axes[0], table, "mat", layers, diagonal=1, low=0),
-        _heatmap(axes[1], table, "id", layers, diagonal=1, low=0),
-        _heatmap(axes[2], table, "mat-id", layers, diagonal=0, low=-1),
+        heatmap(axes[0], table, "mat", layers, diagonal=1, low=0),
+        heatmap(axes[1], table, "id", layers, diagonal=1, low=0),
+        heatmap(axes[2], table, "mat-id", layers, diagonal=0, low=-1),
     ]
     axes[0].set_ylabel("source layer")
     bar = figure.colorbar(images[1], ax=axes[:2], shrink=0.8, ticks=[0, 0.25, 0.5, 0.75, 1])
@@ -99,7 +99,8 @@ def r2_figure(table: Table, layers: int, about: str) -> Figure:
     return figure
 
 
-def _heatmap(axis: Axes, table: Table, mapping: str, layers: int, *, diagonal: float, low: float) -> AxesImage:
+def heatmap(axis: Axes, table: Table, mapping: str, layers: int, *, diagonal: float, low: float) -> AxesImage:
+    """Draw the r2 of one mapping of a table of `tables.r2_table` on an axis; diagonal: of a layer with itself."""
     grid = np.full((layers + 1, layers + 1), np.nan)
     np.fill_diagonal(grid, diagonal)
     for record in table:

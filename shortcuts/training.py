@@ -180,11 +180,11 @@ def new_model(settings: Training, tokenizer: Any) -> torch.nn.Module:
         )
     )
     with torch.no_grad():
-        model.bert.embeddings.position_embeddings.weight.copy_(_sinusoids(settings.context, settings.width))
+        model.bert.embeddings.position_embeddings.weight.copy_(sinusoids(settings.context, settings.width))
     return model
 
 
-def _sinusoids(positions: int, width: int) -> torch.Tensor:
+def sinusoids(positions: int, width: int) -> torch.Tensor:
     """Where the learned position embeddings of BERT start: sines and cosines, (positions, width).
 
     From random ones a model this small stayed at the unigram level for over 2,000 steps, because attention to a

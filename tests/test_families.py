@@ -21,7 +21,7 @@ from shortcuts.families import FAMILIES, PARTS, find, longest, stand_in_steps
 from shortcuts.fitting import layer_moments
 from shortcuts.hidden import extract
 from shortcuts.maps import submodule_files
-from shortcuts.models import family_of, load_model, wrap
+from shortcuts.models import family_of, load_model, weights_sha256, wrap
 
 NAMES = list(tiny.ARCHITECTURES)
 SMALL = 60_000  # parameters
@@ -267,6 +267,20 @@ def test_positions_after_a_padding_token_that_is_not_named_are_refused():
 def test_a_model_that_sees_padding_is_refused(kind):
     with pytest.raises(InputError, match="where padding follows a sentence; it cannot be used in batches"):
         wrap(tiny.random_network(kind, **({"embedding_size": 16} if kind == "convbert" else {})))
+
+
+def test_a_lambdabert_that_does_not_mask_padding_is_refused():
+    with pytest.raises(InputError, match="mask_padding = False, so that the padding of a batch changes") as error:
+        wrap(tiny.random_network("lambdabert", num_lambda_queries=3), path="lambdas")
+    assert str(error.value).startswith("lambdas has")
+    assert "\n" not in str(error.value)
+
+
+def test_the_statistics_of_a_batch_norm_are_part_of_a_models_identity():
+    one, other = tiny.architecture("lambdabert"), tiny.architecture("lambdabert")
+    assert weights_sha256(one.network) == weights_sha256(other.network) == one.identity["weights_sha256"]
+    other.blocks[1].attention.self.value_norm.running_var[0] += 1
+    assert weights_sha256(one.network) != weights_sha256(other.network)
 
 
 def test_a_causal_model_that_sees_later_tokens_is_refused():

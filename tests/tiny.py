@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+import lambda_bert.registration  # noqa: F401 (makes one of the architectures known to the library)
 from shortcuts.models import LanguageModel, wrap
 from shortcuts.tokens import Tokens
 
@@ -31,6 +32,7 @@ _VISION = {
     "patch_size": 4,
 }
 _IMAGES = {"mm_tokens_per_image": 4, "boi_token_index": 94, "eoi_token_index": 95, "image_token_index": 96}
+_LAMBDAS = {"num_lambda_queries": 3, "key_depth": 4, "intra_depth": 2, "mask_padding": True}
 # name -> model type and what its configuration sets otherwise. Every family and every variant of one stands here, and
 # what a family's models differ in: shared keys, windows shorter than a sentence, projections, ties.
 ARCHITECTURES: dict[str, tuple[str, dict[str, object]]] = {
@@ -69,6 +71,10 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, object]]] = {
     "camembert": ("camembert", {"pad_token_id": 1, "bos_token_id": 0, "max_position_embeddings": CONTEXT + 2}),
     "distilbert": ("distilbert", {"hidden_dim": 2 * WIDTH}),
     "electra": ("electra", {"embedding_size": 16}),
+    "lambdabert": ("lambdabert", {**_LAMBDAS, "local_context_size": 5}),
+    "lambdabert, relative": ("lambdabert", {**_LAMBDAS, "relative_global": True}),
+    "lambdabert, global": ("lambdabert", {**_LAMBDAS}),
+    "lambdabert, strict": ("lambdabert", {**_LAMBDAS, "strict_original": True}),
     "modernbert": ("modernbert", {"local_attention": 8, "cls_token_id": 1, "sep_token_id": 2}),
 }
 
@@ -83,21 +89,23 @@ def architecture(name: str, *, seed: int = 0, layers: int | None = None) -> Lang
 
 def random_network(kind: str, *, seed: int = 0, **own: object) -> nn.Module:
     """A model of a type of the library, small and with random weights, biases and norms among them."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    from transformers import MODEL_FOR_MASKED_LM_MAPPING, AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
     torch.manual_seed(seed)
     config = AutoConfig.for_model(kind, **{**_COMMON, **own})
-    masked = kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    masked = type(config) in MODEL_FOR_MASKED_LM_MAPPING
     made = (AutoModelForMaskedLM if masked else AutoModelForCausalLM).from_config(config)
     return _randomize(made)
 
 
 def _randomize(made: nn.Module) -> nn.Module:
-    with torch.no_grad():  # random norms and biases too: a part that is 1 or 0 hides mistakes
+    with torch.no_grad():  # random norms, their statistics and biases too: a part that is 1 or 0 hides mistakes
         for parameter in made.parameters():
             if parameter.ndim == 1:
                 parameter.add_(0.1 * torch.randn_like(parameter))
+        for name, statistic in made.named_buffers():
+            if "running_" in name:
+                statistic.add_(0.1 * torch.rand_like(statistic))
     return made.eval()
 
 

@@ -1,0 +1,64 @@
+"""Put new attention or lambda layers in the place of a trained BERT's attention, and teach them to do what it did.
+
+Reads   the teacher, a key of the registry in the project's params.yaml, which has the `shape` of the study's models
+        data/sentences/CORPUS.pickle, from the project's own stages/01_fetch_sentences.py
+Writes  studies/lambda_bert/data/TEXT/TASK/distilled-MODEL/   configuration, tokenizer, half-precision weights, and
+        results.json: the error of each block, and the loss beside the teacher's
+
+Pre-training in minutes gives models that hardly use their context; these do, so that there is something to short-cut.
+
+Example: python studies/lambda_bert/04_distil.py --model lambdabert
+"""
+
+import argparse
+
+from lambda_bert import settings as study
+from shortcuts.stage import add_device, add_params, run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, choices=("bert", "lambdabert"), help="which of the two")
+    add_device(parser)
+    add_params(parser, study.PARAMS)
+    args = parser.parse_args()
+    settings = study.read(args.params)
+    from functools import partial
+
+    from tqdm import tqdm
+
+    from lambda_bert import distillation, models, shortcut
+    from lambda_bert.pretraining import one_thread
+    from shortcuts import artifacts
+    from shortcuts.params import read_params
+
+    params, wanted = read_params(study.REGISTRY), settings.distil
+    teacher, tokenizer = shortcut.load_subject(settings, params, wanted.teacher, args.device)
+    sentences = shortcut.load_sentences(params)
+    cut = partial(tokenizer, truncation=True, max_length=settings.pairs.block_size)
+    ids = {split: cut(texts)["input_ids"] for split, texts in sentences.items()}
+    block = settings.pairs.block_size
+    model = models.new_model(args.model, settings.shape, tokenizer, block, settings.task, settings.seed)
+    model.to(teacher.device)
+    distillation.adopt(model, teacher)
+    bar = partial(tqdm, desc=f"{args.model}: distil", unit=" steps", disable=None)
+    with one_thread():
+        batches = distillation.masked_batches(ids["train"], tokenizer, wanted, settings.seed)
+        errors = distillation.distil(model, teacher, batches, wanted, bar)
+        judged = [row for row in ids["validation"] if len(row) > 2][: wanted.judged]
+        losses = {
+            name: distillation.masked_loss(one, judged, tokenizer, wanted, settings.seed)
+            for name, one in (("teacher", teacher.network), ("student", model))
+        }
+    folder = settings.folders.model(f"distilled-{args.model}")
+    with artifacts.atomic_folder(folder) as coming:
+        models.save_model(coming, model, tokenizer)
+        artifacts.save_json(coming / "results.json", {"errors": errors, **losses})
+    print(
+        f"{args.model}: attention of {wanted.teacher} learned to an error of {sum(errors) / len(errors):.2f} of its "
+        f"variance, loss {losses['student']:.2f} nats beside {losses['teacher']:.2f}, in {folder}"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,45 @@
+"""Draw the figures of short-cuts and lambdas, and write their tables.
+
+Reads   studies/lambda_bert/data/TEXT/TASK/   shortcuts/MODEL/scores.pickle and lambdas/ from stages 05 and 06
+Writes  studies/lambda_bert/tables/TEXT/TASK/report/   shortcuts, spectra, probes, soundness of readings, and the tokens
+        nearest to rows, columns and keys, each as JSON and Markdown
+        studies/lambda_bert/plots/TEXT/TASK/report/    every figure as SVG, PDF and PNG
+        studies/lambda_bert/metrics/TEXT/TASK/metrics.json
+
+Example: python studies/lambda_bert/07_report.py
+"""
+
+from lambda_bert import settings as study
+from shortcuts.stage import parse_args, run
+
+
+def main() -> None:
+    args = parse_args(__doc__, model=False, params=study.PARAMS)
+    settings = study.read(args.params)
+    from lambda_bert import figures, report
+    from shortcuts import artifacts, plots
+
+    folders = settings.folders
+    shortcuts, lambdas = report.load_shortcuts(settings), report.load_lambdas(settings)
+    tables = {"shortcuts": report.shortcut_table(shortcuts), **report.lambda_tables(lambdas)}
+    with artifacts.atomic_folder(folders.report_tables) as coming:
+        for name, records in tables.items():
+            artifacts.save_json(coming / f"{name}.json", records)
+            with artifacts.atomic_file(coming / f"{name}.md") as file:
+                file.write(report.markdown(records).encode())
+    drawn = {
+        "r2": figures.r2_heatmaps(shortcuts),
+        "exits": figures.exit_lines(shortcuts),
+        "parts": figures.part_lines(shortcuts),
+        "lambdas": figures.lambda_panels(lambdas["spectra"], lambdas["cka"]),
+        "probes": figures.probe_lines(lambdas["probes"]),
+    }
+    with artifacts.atomic_folder(folders.report_plots) as coming:
+        for name, figure in drawn.items():
+            plots.save(figure, {kind: coming / kind for kind in ("svg", "pdf", "png")}, name)
+    artifacts.save_json(folders.metrics, report.metrics(tables["shortcuts"], lambdas))
+    print(f"{len(tables)} tables in {folders.report_tables}, {len(drawn)} figures in {folders.report_plots}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,140 @@
+"""What the pre-training came to: the models side by side, in one table and one figure."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lambda_bert.pairs import PairDataset
+from lambda_bert.pretraining import IGNORED, PairCollator, head_on_labels, one_thread
+from lambda_bert.settings import Settings
+from shortcuts import artifacts
+from shortcuts.plots import STYLE
+
+Batch = dict[str, Tensor]
+NAMES = {"bert": "BERT", "lambdabert": "LambdaBERT"}
+COLORS = {"bert": "tab:gray", "lambdabert": "tab:blue"}
+STAGE = "studies/lambda_bert/02_pretrain.py"
+
+
+def load_results(settings: Settings) -> dict[str, dict[str, Any]]:
+    """For each model its `results` and the `log` of its training."""
+    return {
+        name: {
+            kind: artifacts.load_json(settings.folders.model(name) / f"{kind}.json", made_by=STAGE)
+            for kind in ("results", "log")
+        }
+        for name in settings.models
+    }
+
+
+def batches(pairs: PairDataset, tokenizer: Any, label: str, size: int, number: int | None = None) -> list[Batch]:
+    """The first batches of a dataset, or all; label: what the model calls the labels of pairs."""
+    collate = PairCollator(tokenizer, pair_label=label)
+    starts = range(0, len(pairs), size)[:number]
+    return [
+        collate.torch_call([pairs[index] for index in range(start, min(start + size, len(pairs)))]) for start in starts
+    ]
+
+
+def unigram_entropy(batches: Sequence[Batch], vocabulary: int) -> float:
+    """Entropy (nats) of the tokens to predict: the least loss of a model that ignores the context."""
+    labels = torch.cat([batch["labels"][batch["labels"] != IGNORED] for batch in batches])
+    shares = torch.bincount(labels, minlength=vocabulary).double() / len(labels)
+    return float(-torch.special.xlogy(shares, shares).sum())
+
+
+def kept_for_backward(model: Any, batch: Batch) -> int:
+    """Bytes that the forward pass of a training step keeps for the backward pass, besides the weights."""
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()  # views share a storage, which counts once
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), head_on_labels(model, batch) as given:
+        loss = model.train()(**given).loss  # held, so that no storage is freed and its address used again
+    del loss
+    return sum(kept.values())
+
+
+def speeds(models: Mapping[str, Any], batches: Mapping[str, Sequence[Batch]]) -> dict[str, float]:
+    """Real tokens a second in training steps, the models taking turns on the same batches; medians over the batches."""
+    optimizers = {name: torch.optim.AdamW(model.train().parameters()) for name, model in models.items()}
+    measured: dict[str, list[float]] = {name: [] for name in models}
+    with one_thread():
+        for number in range(len(next(iter(batches.values())))):
+            for name, model in models.items():
+                batch = batches[name][number]
+                start = time.perf_counter()
+                with head_on_labels(model, batch) as given:
+                    model(**given).loss.backward()
+                optimizers[name].step()
+                optimizers[name].zero_grad()
+                measured[name].append(int(batch["attention_mask"].sum()) / (time.perf_counter() - start))
+    # The first step of each allocates what later ones use again.
+    return {name: statistics.median(values[1:]) for name, values in measured.items()}
+
+
+def table(found: Mapping[str, Mapping[str, Any]], unigram: float, memory: Mapping[str, int]) -> list[dict[str, Any]]:
+    """A row a model, and before them what guessing without context would reach on the same tokens and pairs."""
+    majority = next(iter(found.values()))["results"]["pair_majority"]
+    rows = [{"model": "no context", "mlm_loss": unigram, "perplexity": math.exp(unigram), "pair_accuracy": majority}]
+    for name, model in found.items():
+        kept = ("mlm_loss", "perplexity", "pair_accuracy", "pair_loss", "parameters")
+        rows.append({"model": name, **{key: model["results"][key] for key in kept}, "kept_bytes": memory[name]})
+    return rows
+
+
+def text(rows: Sequence[Mapping[str, Any]], speeds: Mapping[str, float], task: str) -> str:
+    """The table as a reader wants it, in Markdown, with the speeds measured now."""
+    titles = ("parameters", "MLM loss", "perplexity", f"{task.upper()} accuracy", "kept for backward", "tokens/s")
+    lines = [f"| model | {' | '.join(titles)} |", "|---|" + "---:|" * len(titles)]
+    for row in rows:
+        name = row["model"]
+        own = [f"{row['kept_bytes'] / 2**20:.1f} MiB", f"{speeds[name]:,.0f}"] if name in speeds else ["", ""]
+        parameters = f"{row['parameters']:,}" if "parameters" in row else ""
+        scores = [f"{row['mlm_loss']:.3f}", f"{row['perplexity']:.1f}", f"{row['pair_accuracy']:.3f}"]
+        lines.append("| " + " | ".join([NAMES.get(name, name), parameters, *scores, *own]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def training_figure(found: Mapping[str, Mapping[str, Any]], unigram: float, task: str, about: str) -> Figure:
+    """Held-out losses over the steps: masked tokens on the left, pairs on the right."""
+    panels = {"eval_mlm_loss": "masked tokens: loss (nats)", "eval_pair_accuracy": f"{task.upper()}: accuracy"}
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
+        for axis, (key, label) in zip(axes, panels.items(), strict=True):
+            for name, model in found.items():
+                lines = [line for line in model["log"] if key in line]
+                steps, values = [line["step"] for line in lines], [line[key] for line in lines]
+                axis.plot(steps, values, marker="o", markersize=3, color=COLORS[name], label=NAMES[name])
+            axis.set_xlabel("steps")
+            axis.set_ylabel(label)
+        axes[0].axhline(unigram, color="0.6", linestyle="--", linewidth=1, label="unigram entropy")
+        majority = next(iter(found.values()))["results"]["pair_majority"]
+        axes[1].axhline(majority, color="0.6", linestyle="--", linewidth=1, label="the commoner label")
+        for axis in axes:
+            axis.legend(fontsize=9)
+        figure.suptitle(f"Held-out scores while pre-training, {about}")
+    return figure
+
+
+def save_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write records as CSV, a column a key; missing values are empty."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [columns, *([row.get(column, "") for column in columns] for row in rows)]
+    with artifacts.atomic_file(path) as file:
+        file.write("".join(",".join(map(str, line)) + "\n" for line in lines).encode())

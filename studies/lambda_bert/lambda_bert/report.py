@@ -1,0 +1,102 @@
+"""The tables behind the report: models short-cut side by side, and what stands in the lambdas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lambda_bert.settings import Settings
+from lambda_bert.shortcut import MADE_BY
+from shortcuts import artifacts, tables
+from shortcuts.tables import KL, Table, precision_panel
+
+Found = Mapping[str, Any]
+LAMBDAS_MADE_BY = "studies/lambda_bert/06_read_lambdas.py"
+
+
+def load_shortcuts(settings: Settings) -> dict[str, Found]:
+    """What stage 05 found, by model: the study's own, then those beside them."""
+    names = (*settings.shortcuts.own, *settings.shortcuts.beside)
+    kinds = ("r2", "parts", "exits", "metrics")
+    return {
+        name: artifacts.load_mapping(settings.folders.shortcuts(name) / "scores.pickle", *kinds, made_by=MADE_BY)
+        for name in names
+    }
+
+
+def load_lambdas(settings: Settings) -> Found:
+    kinds = ("spectra", "probes", "cka", "soundness", "rows", "columns", "keys")
+    return artifacts.load_mapping(settings.folders.lambdas / "found.pickle", *kinds, made_by=LAMBDAS_MADE_BY)
+
+
+def value(exits: Table, panel: str, mapping: str, layer: int) -> float:
+    """One number of a table of exits."""
+    [found] = [r["value"] for r in exits if (r["panel"], r["mapping"], r["layer"]) == (panel, mapping, layer)]
+    return found
+
+
+def shortcut_table(found: Mapping[str, Found]) -> Table:
+    """A record for each model: how well matrices stand in for layers, and for the part in which tokens meet.
+
+    recovered: of the distance (KL) to the full model that taking a part out of every block makes, the share that a
+    matrix in its place takes back.
+    """
+    records = []
+    for name, scores in found.items():
+        exits, summary = scores["exits"], scores["metrics"]
+        attention = [record for record in scores["parts"] if record["part"] == "attention"]
+        feed_forward = [record for record in scores["parts"] if record["part"] == "feed_forward"]
+        without, matrix = (value(exits, KL, mapping, 0) for mapping in ("no_attn", "mat_attn"))
+        plain, other = (value(exits, KL, mapping, 0) for mapping in ("no_ffn", "mat_ffn"))
+        records.append(
+            {
+                "model": name,
+                "mat_r2": summary["mat"]["mean_r2"],
+                "id_r2": summary["id"]["mean_r2"],
+                "mat_half_way": summary["mat"]["precision_at_1"]["depth_50"],
+                "id_half_way": summary["id"]["precision_at_1"]["depth_50"],
+                "attention_r2": _mean(attention, "r2"),
+                "attention_share": _mean(attention, "share"),
+                "feed_forward_r2": _mean(feed_forward, "r2"),
+                "no_attn_kl": without,
+                "mat_attn_kl": matrix,
+                "attention_recovered": 1 - matrix / without,
+                "mat_attn_precision": value(exits, precision_panel(1), "mat_attn", 0),
+                "no_ffn_kl": plain,
+                "mat_ffn_kl": other,
+                "feed_forward_recovered": 1 - other / plain,
+            }
+        )
+    return records
+
+
+def _mean(records: Sequence[Mapping[str, Any]], key: str) -> float:
+    return sum(record[key] for record in records) / len(records)
+
+
+def lambda_tables(found: Found) -> dict[str, Table]:
+    return {name: found[name] for name in ("spectra", "probes", "soundness", "rows", "columns", "keys")}
+
+
+def markdown(records: Table) -> str:
+    """Records as a Markdown table; a list of tokens as code, one of numbers with two decimals."""
+    header = [key.replace("_", " ") for key in records[0]]
+    return tables.markdown(header, [[_cell(value) for value in record.values()] for record in records]) + "\n"
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    return " ".join(f"`{item}`" if isinstance(item, str) else f"{item:.2f}" for item in value)
+
+
+def metrics(shortcuts: Table, found: Found) -> dict[str, Any]:
+    """The numbers that sum the study up, for `dvc metrics`."""
+    trained = [record for record in found["spectra"] if record["model"] == "trained"]
+    return {
+        "shortcuts": {record["model"]: {k: v for k, v in record.items() if k != "model"} for record in shortcuts},
+        "lambdas": {
+            key: {f"layer_{record['layer']}": record[key] for record in trained}
+            for key in ("effective_rank", "shared", "cosine", "centred_cosine")
+        },
+    }
