@@ -9,7 +9,7 @@ import torch
 import yaml
 from toy import ALL, REPOSITORY, run_stages
 
-TRAIN, VALIDATION, WIDTH, LAYERS = 800, 40, 768, 12
+TRAIN, VALIDATION, WIDTH, LAYERS = 800, 16, 768, 12
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "bert"])
@@ -26,7 +26,7 @@ def test_a_full_size_model_passes_through_every_stage(kind, shared_data, tmp_pat
         "models": ["full"],
         "corpus": "my-text",
         "sentences": {"train": TRAIN, "validation": VALIDATION},
-        "tokenize": {"max_tokens": 24},
+        "tokenize": {"max_tokens": 16},
     }
     params["corpora"]["my-text"]["path"] = str(shared_data / "wikipedia" / "sentences.txt")
     params["registry"]["full"] = {"path": "model", "revision": None}
