@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from shortcuts import InputError
 from tied_embeddings import experiment, measures, transformer
 from tied_embeddings import settings as study
-from tied_embeddings.batched import INPUT, OUTPUT, Ensemble, Models
+from tied_embeddings.batched import INPUT, OUTPUT, Ensemble, Models, _score
 from tied_embeddings.callbacks import distances
 from tied_embeddings.dataset import IGNORED, Batch, Xor, bit_strings
 from tied_embeddings.models import new_model
@@ -260,6 +260,14 @@ def test_an_ensemble_gives_losses_and_gradients_of_its_models(shape, tied):
         for (name, _), gradient in zip(one.named_parameters(), expected, strict=True):
             torch.testing.assert_close(found[name][number], gradient, rtol=0, atol=2e-6)
         assert max(float(gradient.abs().max()) for gradient in expected) > 0.05
+
+
+def test_of_equal_symbols_the_first_is_the_guess():
+    logs = torch.tensor([[[0.0, -1, 0], [-1, 0, 0], [-1, 0, 0]]]).log_softmax(1)  # (1, symbols, n)
+    for answers, share in (((0, 0, 0), 1 / 3), ((1, 1, 1), 2 / 3), ((2, 2, 2), 0), ((0, 1, 2), 2 / 3)):
+        _, accuracy = _score(logs, torch.tensor(answers)[None, None])
+        assert accuracy.item() == pytest.approx(share)
+        assert share == pytest.approx((logs.argmax(1) == torch.tensor(answers)).double().mean().item())
 
 
 def plain_training(run, steps):
@@ -838,9 +846,13 @@ def test_every_stage_of_dvc_yaml_lists_what_its_script_uses():
         stage = stages[name]
         script = stage["cmd"].split()[1]
         assert script in stage["deps"]
-        direct = imported(REPOSITORY / script)
-        own = {module for path in direct if path.startswith("studies") for module in imported(REPOSITORY / path)}
-        assert (direct | own) - LIGHT - set(stage["deps"]) == set(), name
+        used, left = set(), {script}
+        while left:  # a module of the study's own, and all it imports
+            path = left.pop()
+            used.add(path)
+            if path.startswith("studies"):
+                left |= imported(REPOSITORY / path) - used
+        assert used - LIGHT - set(stage["deps"]) == set(), name
         assert len(set(stage["deps"])) == len(stage["deps"])
         assert all((REPOSITORY / dep).exists() for dep in stage["deps"] if "${" not in dep and "/data/" not in dep)
 
@@ -850,4 +862,3 @@ def test_the_settings_that_training_depends_on_are_listed():
     listed = set(stage["params"][0]["studies/tied_embeddings/params.yaml"])
     parts = {"cdists", "dataset", "evaluation", "log", "optimizer", "saver", "scheduler", "seeds", "steps"}
     assert listed == parts | {"experiments.${item.experiment}"}
-    assert json.loads(json.dumps(sorted(parts)))
