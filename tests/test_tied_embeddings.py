@@ -264,7 +264,7 @@ def test_an_ensemble_gives_losses_and_gradients_of_its_models(shape, tied):
 
 def test_of_equal_symbols_the_first_is_the_guess():
     logs = torch.tensor([[[0.0, -1, 0], [-1, 0, 0], [-1, 0, 0]]]).log_softmax(1)  # (1, symbols, n)
-    for answers, share in (((0, 0, 0), 1 / 3), ((1, 1, 1), 2 / 3), ((2, 2, 2), 0), ((0, 1, 2), 2 / 3)):
+    for answers, share in (((0, 0, 0), 2 / 3), ((1, 1, 1), 1 / 3), ((2, 2, 2), 0), ((0, 1, 2), 2 / 3)):
         _, accuracy = _score(logs, torch.tensor(answers)[None, None])
         assert accuracy.item() == pytest.approx(share)
         assert share == pytest.approx((logs.argmax(1) == torch.tensor(answers)).double().mean().item())
