@@ -372,6 +372,18 @@ def test_recorded_distances_may_wait_for_evaluations_and_include_the_last():
     assert kept["steps"] == [0, 100, 200]
 
 
+def test_a_dataset_may_name_the_ids_whose_distances_are_recorded(tmp_path):
+    class Some(Xor):
+        pairs = torch.tensor([5, 0])
+
+    run = short(epochs=2, seeds=(1,))
+    for name, kind in (("all", Xor), ("some", Some)):
+        trainer, state = experiment.train(run, kind((0.1, 0.9), (0.5, 0.5), STRINGS))
+        experiment.save(trainer, state, run, tmp_path / name)
+    own, all_ = (np.load(tmp_path / name / "1-transformer" / "input_cdists.npy") for name in ("some", "all"))
+    assert np.array_equal(own, all_[:, [[5], [0]], [5, 0]])
+
+
 def test_distances_are_euclidean():
     vectors = torch.tensor([[[0.0, 0], [3, 4], [0, 1]]])
     assert distances(vectors)[0].tolist() == [
@@ -605,6 +617,11 @@ def test_help_answers_before_anything_heavy_is_loaded():
         (["lstm", "train"], "no dataset before lstm; put xor or mlm before it"),
         (["xor", "train"], "no model; give --model"),
         (["xor", "lsmt", "train"], "did you mean 'lstm'"),
+        (["xor", "lstm", "adamw"], "nothing was started; end with train or view"),
+        (["xor", "lstm", "mlp", "train"], "mlp is the second model; choose one"),
+        (["plot-accuracy", "a/42-lstm", "b/42-lstm", "--out", "x.pdf"], "tell them apart by --label"),
+        (["mlm", "lstm", "train", "--seed", "1", "--seed", "2"], "train one seed at a time"),
+        (["mlm", "lstm", "evaluation", "--draws", "2", "train"], "evaluation.draws is 2; on text"),
         (["train", "--model", "lstm", "--callback", "none", "--callback", "log"], "goes with no other"),
     ],
 )
@@ -631,7 +648,7 @@ def test_every_choice_can_be_chained(invoke, model, schedule_name):
 
 def test_a_run_from_options_chain_or_config_is_the_same_and_is_not_repeated(invoke, tmp_path):
     tiny = [*TINY, "--seed", "5", "--epochs", "3", "--log-every", "1", "--no-log-times"]
-    invoke("train", "--model", "mlpwt", *tiny, "--optimizer", "adam", "--weight-decay", "0", "--out", "options")
+    invoke("train", "--model", "mlpwt", *tiny, "--optimizer", "adam", "--out", "options")
     invoke(
         "xor", "mlpwt", *TINY, "adam", "cosine", "cdists", "log", "--every", "1", "--no-times",
         "train", "--seed", "5", "--epochs", "3", "--out", "chain",
@@ -646,6 +663,11 @@ def test_a_run_from_options_chain_or_config_is_the_same_and_is_not_repeated(invo
     assert "nothing to do" in invoke("train", "--config", "run.yaml", "--out", "options")
     scores = invoke("test", "options/5-mlpwt")
     assert re.search(r"5-mlpwt +train +0\.\d{4} +0\.7080", scores)
+    Path("options/5-mlpwt").rename("renamed")
+    assert invoke("test", "renamed").splitlines()[1].split()[1:] == scores.splitlines()[1].split()[1:]
+    invoke("plot-embeddings", "renamed", "--out", "renamed.png")
+    other = invoke("train", "--config", "run.yaml", "--epochs", "2", "--out", "chain", code=2)
+    assert "chain/5-mlpwt holds a run of other settings; give another --out" in other
 
 
 def test_callbacks_savers_and_plots_of_the_command_line(invoke):
@@ -680,6 +702,13 @@ def test_a_restored_run_goes_on_where_it_stopped(invoke):
     for path in Path("whole").rglob("*.*"):
         assert path.read_bytes() == Path("resumed", *path.parts[1:]).read_bytes(), path
     assert "at least as many" in invoke(*run, "--epochs", "2", "--restore", "part", "--out", "less", code=2)
+    other = invoke(*run, "--epochs", "9", "--activation", "gelu", "--restore", "part", "--out", "x", code=2)
+    assert "model.activation is relu there and gelu in this run" in other
+    assert "cdists is {" in invoke(
+        *run, "--callback", "log", "--epochs", "9", "--restore", "part", "--out", "x", code=2
+    )
+    invoke(*run, "--epochs", "6", "--restore", "part", "--out", "part")
+    assert Path("part/2-mlp/modellast.pt").read_bytes() == Path("whole/2-mlp/modellast.pt").read_bytes()
     assert "does not exist" in invoke(*run, "--epochs", "9", "--restore", "nowhere", "--out", "x", code=2)
 
 

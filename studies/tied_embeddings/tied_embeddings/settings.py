@@ -159,6 +159,7 @@ class Run:
     embedding: EmbeddingSettings | None = None
     decouple: DecoupleSettings | None = None
     saver: SaverSettings = SaverSettings()
+    text: Clones | None = None  # of the dataset mlm
     one_by_one: bool = False
     compile: bool = False
     detect_anomaly: bool = False
@@ -166,6 +167,11 @@ class Run:
     def __post_init__(self) -> None:
         if len(set(self.seeds)) < len(self.seeds) or not all(0 <= seed <= SEED for seed in self.seeds):
             raise InputError(f"seeds is {list(self.seeds)}; list different whole numbers from 0")
+        if self.dataset.name == "mlm":  # whose sentences differ in length from draw to draw
+            if len(self.seeds) > 1:
+                raise InputError(f"seeds is {list(self.seeds)}; on text (mlm) train one seed at a time")
+            if self.evaluation.draws > 1:
+                raise InputError(f"evaluation.draws is {self.evaluation.draws}; on text (mlm) it must be 1")
         if self.decouple is not None and not self.model.tied:
             raise InputError("decouple needs a tied model; choose one, or leave decouple out")
 
