@@ -1,7 +1,6 @@
 """Tied embeddings on masked parity: data and models against independent ones, and the pipeline against itself."""
 
 import ast
-import json
 import math
 import os
 import re
@@ -539,6 +538,10 @@ def test_the_eight_experiments_are_those_of_the_study():
         ("name: cosine ", "name: cosin ", "did you mean 'cosine'"),
         ("\nsteps: ", "\nstps: ", "unknown key stps"),
         ("seeds: [42, 43,", "seeds: [43, 43,", "list different whole numbers"),
+        ("bits: 7 ", "bits: 3 ", "dataset.bits"),
+        ("split: both ", "split: train ", "log.split is train, but the measures"),
+        ("last: true ", "last: false ", "saver.last is false"),
+        ("symbols: [0, 1]", "symbols: [0, 4]", r"pairs has \[0, 4\], but the symbols of bits are 0 to 3"),
     ],
 )
 def test_a_wrong_setting_is_one_line(tmp_path, old, new, message):
@@ -819,6 +822,25 @@ def check_report(folder):
     folder = folder / study.Folders("mlp-small").runs("tied") / f"{row['seed']}-mlpwt"
     kept = np.load(folder / "input_cdists.npy")
     assert (row["start"], row["end"]) == (pytest.approx(kept[0, 0, 1]), pytest.approx(kept[-1, 0, 1]))
+
+
+def test_strings_of_another_length_are_refused(tmp_path):
+    from shortcuts import artifacts
+
+    artifacts.save(tmp_path / "strings.pickle", STRINGS)
+    assert torch.equal(experiment.load_strings(7, tmp_path / "strings.pickle")["train"], STRINGS["train"])
+    with pytest.raises(InputError, match=r"strings of 7 bits, but dataset.bits is 5; run .*01_generate"):
+        experiment.load_strings(5, tmp_path / "strings.pickle")
+
+
+def test_a_thinned_curve_keeps_its_last_point():
+    plt = pytest.importorskip("matplotlib.pyplot")
+    from tied_embeddings import figures
+
+    _, axis = plt.subplots()
+    figures._band(axis, list(measures.curve({}, np.arange(0, 4020, 10), np.ones((2, 402)))), "k", "")
+    assert axis.lines[0].get_xdata()[[0, 1, -1]].tolist() == [0, 30, 4010]
+    plt.close()
 
 
 def test_curves_carry_student_intervals():

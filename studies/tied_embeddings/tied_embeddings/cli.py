@@ -338,7 +338,7 @@ class Last(click.Command):
 RUN_OPTIONS: list[click.Parameter] = [
     click.Option(["--config"], type=click.Path(path_type=Path), help="read the run from a YAML or JSON file"),
     click.Option(["--experiment"], help="start from an experiment of params.yaml"),
-    click.Option(["--params"], type=click.Path(path_type=Path), default=study.PARAMS, help="where --experiment and mlm look"),
+    click.Option(["--params"], type=click.Path(path_type=Path), default=study.PARAMS, help="of --experiment and mlm"),
     click.Option(["--seed", "seeds"], type=int, multiple=True, help="one model each; may be repeated  [default: 42]"),
     click.Option(["--epochs"], type=int, help="draws of the whole dataset  [default: 1]"),
     click.Option(["--dataset", "dataset__name"], type=click.Choice(["xor", "mlm"]), help="[default: xor]"),

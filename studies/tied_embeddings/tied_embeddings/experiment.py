@@ -25,9 +25,13 @@ SETTINGS, LAST = "settings.json", "modellast.pt"
 RESTORED = ("model", "dataset", "saver", "cdists", "log", "embedding", "decouple", "text")  # must stay as they were
 
 
-def load_strings(path: Path = STRINGS) -> dict[str, torch.Tensor]:
-    """The strings that stage 01 wrote, by split."""
-    return artifacts.load_mapping(path, "train", "validation", "test", made_by=GENERATE)
+def load_strings(bits: int, path: Path = STRINGS) -> dict[str, torch.Tensor]:
+    """The strings that stage 01 wrote, by split; `InputError` if they have another number of bits."""
+    strings = artifacts.load_mapping(path, "train", "validation", "test", made_by=GENERATE)
+    found = strings["train"].shape[1]
+    if found != bits:
+        raise InputError(f"{path} has strings of {found} bits, but dataset.bits is {bits}; run {GENERATE} again")
+    return strings
 
 
 def xor(settings: DatasetSettings, strings: Mapping[str, torch.Tensor]) -> Xor:
