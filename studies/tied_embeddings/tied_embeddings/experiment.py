@@ -170,10 +170,10 @@ def restore(folder: Path, run: Run) -> State:
 def check_restored(folder: Path, run: Run) -> None:
     """Raise `InputError` unless the run of a seed's folder can be continued as this run."""
     saved, own = artifacts.load_json(folder / SETTINGS), saved_settings(run, run.seeds[0])
+    for settings in (saved, own):
+        settings["dataset"]["device"] = None  # which may be another one
     for key in RESTORED:
-        there, here = (
-            {**value, "device": ""} if key == "dataset" else value for value in (saved.get(key), own.get(key))
-        )
+        there, here = saved.get(key), own.get(key)
         if there != here:
             if isinstance(there, dict) and isinstance(here, dict):
                 name = next(name for name in here if there.get(name) != here[name])
