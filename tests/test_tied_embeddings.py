@@ -1,7 +1,6 @@
 """Tied embeddings on masked parity: data and models against independent ones, and the pipeline against itself."""
 
 import ast
-import json
 import math
 import os
 import re
@@ -21,7 +20,7 @@ from hypothesis import strategies as st
 from shortcuts import InputError
 from tied_embeddings import experiment, measures, transformer
 from tied_embeddings import settings as study
-from tied_embeddings.batched import INPUT, OUTPUT, Ensemble, Models
+from tied_embeddings.batched import INPUT, OUTPUT, Ensemble, Models, _score
 from tied_embeddings.callbacks import distances
 from tied_embeddings.dataset import IGNORED, Batch, Xor, bit_strings
 from tied_embeddings.models import new_model
@@ -262,6 +261,14 @@ def test_an_ensemble_gives_losses_and_gradients_of_its_models(shape, tied):
         assert max(float(gradient.abs().max()) for gradient in expected) > 0.05
 
 
+def test_of_equal_symbols_the_first_is_the_guess():
+    logs = torch.tensor([[[0.0, -1, 0], [-1, 0, 0], [-1, 0, 0]]]).log_softmax(1)  # (1, symbols, n)
+    for answers, share in (((0, 0, 0), 2 / 3), ((1, 1, 1), 1 / 3), ((2, 2, 2), 0), ((0, 1, 2), 2 / 3)):
+        _, accuracy = _score(logs, torch.tensor(answers)[None, None])
+        assert accuracy.item() == pytest.approx(share)
+        assert share == pytest.approx((logs.argmax(1) == torch.tensor(answers)).double().mean().item())
+
+
 def plain_training(run, steps):
     """The same run as anyone would write it: a module, an optimizer and a schedule for each seed."""
     dataset, trained = xor(), []
@@ -362,6 +369,18 @@ def test_recorded_distances_may_wait_for_evaluations_and_include_the_last():
     trainer, _ = experiment.train(run, xor())
     _, kept = next(callback for callback in trainer.callbacks if hasattr(callback, "kept")).state()
     assert kept["steps"] == [0, 100, 200]
+
+
+def test_a_dataset_may_name_the_ids_whose_distances_are_recorded(tmp_path):
+    class Some(Xor):
+        pairs = torch.tensor([5, 0])
+
+    run = short(epochs=2, seeds=(1,))
+    for name, kind in (("all", Xor), ("some", Some)):
+        trainer, state = experiment.train(run, kind((0.1, 0.9), (0.5, 0.5), STRINGS))
+        experiment.save(trainer, state, run, tmp_path / name)
+    own, all_ = (np.load(tmp_path / name / "1-transformer" / "input_cdists.npy") for name in ("some", "all"))
+    assert np.array_equal(own, all_[:, [[5], [0]], [5, 0]])
 
 
 def test_distances_are_euclidean():
@@ -519,6 +538,10 @@ def test_the_eight_experiments_are_those_of_the_study():
         ("name: cosine ", "name: cosin ", "did you mean 'cosine'"),
         ("\nsteps: ", "\nstps: ", "unknown key stps"),
         ("seeds: [42, 43,", "seeds: [43, 43,", "list different whole numbers"),
+        ("bits: 7 ", "bits: 3 ", "dataset.bits"),
+        ("split: both ", "split: train ", "log.split is train, but the measures"),
+        ("last: true ", "last: false ", "saver.last is false"),
+        ("symbols: [0, 1]", "symbols: [0, 4]", r"pairs has \[0, 4\], but the symbols of bits are 0 to 3"),
     ],
 )
 def test_a_wrong_setting_is_one_line(tmp_path, old, new, message):
@@ -597,6 +620,11 @@ def test_help_answers_before_anything_heavy_is_loaded():
         (["lstm", "train"], "no dataset before lstm; put xor or mlm before it"),
         (["xor", "train"], "no model; give --model"),
         (["xor", "lsmt", "train"], "did you mean 'lstm'"),
+        (["xor", "lstm", "adamw"], "nothing was started; end with train or view"),
+        (["xor", "lstm", "mlp", "train"], "mlp is the second model; choose one"),
+        (["plot-accuracy", "a/42-lstm", "b/42-lstm", "--out", "x.pdf"], "tell them apart by --label"),
+        (["mlm", "lstm", "train", "--seed", "1", "--seed", "2"], "train one seed at a time"),
+        (["mlm", "lstm", "evaluation", "--draws", "2", "train"], "evaluation.draws is 2; on text"),
         (["train", "--model", "lstm", "--callback", "none", "--callback", "log"], "goes with no other"),
     ],
 )
@@ -623,7 +651,7 @@ def test_every_choice_can_be_chained(invoke, model, schedule_name):
 
 def test_a_run_from_options_chain_or_config_is_the_same_and_is_not_repeated(invoke, tmp_path):
     tiny = [*TINY, "--seed", "5", "--epochs", "3", "--log-every", "1", "--no-log-times"]
-    invoke("train", "--model", "mlpwt", *tiny, "--optimizer", "adam", "--weight-decay", "0", "--out", "options")
+    invoke("train", "--model", "mlpwt", *tiny, "--optimizer", "adam", "--out", "options")
     invoke(
         "xor", "mlpwt", *TINY, "adam", "cosine", "cdists", "log", "--every", "1", "--no-times",
         "train", "--seed", "5", "--epochs", "3", "--out", "chain",
@@ -638,6 +666,11 @@ def test_a_run_from_options_chain_or_config_is_the_same_and_is_not_repeated(invo
     assert "nothing to do" in invoke("train", "--config", "run.yaml", "--out", "options")
     scores = invoke("test", "options/5-mlpwt")
     assert re.search(r"5-mlpwt +train +0\.\d{4} +0\.7080", scores)
+    Path("options/5-mlpwt").rename("renamed")
+    assert invoke("test", "renamed").splitlines()[1].split()[1:] == scores.splitlines()[1].split()[1:]
+    invoke("plot-embeddings", "renamed", "--out", "renamed.png")
+    other = invoke("train", "--config", "run.yaml", "--epochs", "2", "--out", "chain", code=2)
+    assert "chain/5-mlpwt holds a run of other settings; give another --out" in other
 
 
 def test_callbacks_savers_and_plots_of_the_command_line(invoke):
@@ -672,6 +705,13 @@ def test_a_restored_run_goes_on_where_it_stopped(invoke):
     for path in Path("whole").rglob("*.*"):
         assert path.read_bytes() == Path("resumed", *path.parts[1:]).read_bytes(), path
     assert "at least as many" in invoke(*run, "--epochs", "2", "--restore", "part", "--out", "less", code=2)
+    other = invoke(*run, "--epochs", "9", "--activation", "gelu", "--restore", "part", "--out", "x", code=2)
+    assert "model.activation is relu there and gelu in this run" in other
+    assert "cdists is {" in invoke(
+        *run, "--callback", "log", "--epochs", "9", "--restore", "part", "--out", "x", code=2
+    )
+    invoke(*run, "--epochs", "6", "--restore", "part", "--out", "part")
+    assert Path("part/2-mlp/modellast.pt").read_bytes() == Path("whole/2-mlp/modellast.pt").read_bytes()
     assert "does not exist" in invoke(*run, "--epochs", "9", "--restore", "nowhere", "--out", "x", code=2)
 
 
@@ -784,6 +824,25 @@ def check_report(folder):
     assert (row["start"], row["end"]) == (pytest.approx(kept[0, 0, 1]), pytest.approx(kept[-1, 0, 1]))
 
 
+def test_strings_of_another_length_are_refused(tmp_path):
+    from shortcuts import artifacts
+
+    artifacts.save(tmp_path / "strings.pickle", STRINGS)
+    assert torch.equal(experiment.load_strings(7, tmp_path / "strings.pickle")["train"], STRINGS["train"])
+    with pytest.raises(InputError, match=r"strings of 7 bits, but dataset.bits is 5; run .*01_generate"):
+        experiment.load_strings(5, tmp_path / "strings.pickle")
+
+
+def test_a_thinned_curve_keeps_its_last_point():
+    plt = pytest.importorskip("matplotlib.pyplot")
+    from tied_embeddings import figures
+
+    _, axis = plt.subplots()
+    figures._band(axis, list(measures.curve({}, np.arange(0, 4020, 10), np.ones((2, 402)))), "k", "")
+    assert axis.lines[0].get_xdata()[[0, 1, -1]].tolist() == [0, 30, 4010]
+    plt.close()
+
+
 def test_curves_carry_student_intervals():
     from scipy.stats import t
 
@@ -838,9 +897,13 @@ def test_every_stage_of_dvc_yaml_lists_what_its_script_uses():
         stage = stages[name]
         script = stage["cmd"].split()[1]
         assert script in stage["deps"]
-        direct = imported(REPOSITORY / script)
-        own = {module for path in direct if path.startswith("studies") for module in imported(REPOSITORY / path)}
-        assert (direct | own) - LIGHT - set(stage["deps"]) == set(), name
+        used, left = set(), {script}
+        while left:  # a module of the study's own, and all it imports
+            path = left.pop()
+            used.add(path)
+            if path.startswith("studies"):
+                left |= imported(REPOSITORY / path) - used
+        assert used - LIGHT - set(stage["deps"]) == set(), name
         assert len(set(stage["deps"])) == len(stage["deps"])
         assert all((REPOSITORY / dep).exists() for dep in stage["deps"] if "${" not in dep and "/data/" not in dep)
 
@@ -850,4 +913,3 @@ def test_the_settings_that_training_depends_on_are_listed():
     listed = set(stage["params"][0]["studies/tied_embeddings/params.yaml"])
     parts = {"cdists", "dataset", "evaluation", "log", "optimizer", "saver", "scheduler", "seeds", "steps"}
     assert listed == parts | {"experiments.${item.experiment}"}
-    assert json.loads(json.dumps(sorted(parts)))

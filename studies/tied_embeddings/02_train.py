@@ -31,7 +31,7 @@ def main() -> None:
     from shortcuts.resume import Partial
     from tied_embeddings import experiment
 
-    strings = experiment.load_strings()
+    strings = experiment.load_strings(settings.dataset.bits)
     name = f"{args.experiment}, {args.variant}"
     item = f"{args.experiment}/{args.variant}"
     with Partial("tied_embeddings/02_train", item, experiment.recipe(composed, strings)) as partial:

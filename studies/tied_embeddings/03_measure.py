@@ -25,7 +25,7 @@ def main() -> None:
     from tied_embeddings import experiment, measures
 
     folders = study.Folders(args.experiment)
-    dataset = experiment.xor(runs["tied"].dataset, experiment.load_strings())
+    dataset = experiment.xor(runs["tied"].dataset, experiment.load_strings(settings.dataset.bits))
     pairs = settings.experiments[args.experiment].pairs
     found = measures.measure({v: (run, folders.runs(v)) for v, run in runs.items()}, dataset, pairs)
     artifacts.save_json(folders.measures, found)

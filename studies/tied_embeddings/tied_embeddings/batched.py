@@ -165,6 +165,6 @@ class Ensemble(Models):
 def _score(logs: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
     """Mean cross-entropy and accuracy (R,) of log probabilities (R, V, n)."""
     given = logs.gather(1, answers)
-    # The largest value takes a twentieth of the time of the largest place.
-    correct = given.detach() == logs.detach().amax(1, keepdim=True)
-    return -given.mean((1, 2)), correct.to(logs.dtype).mean((1, 2))
+    # Along the last axis of contiguous numbers, since along another it takes six times as long.
+    correct = logs.detach().mT.contiguous().argmax(2) == answers.squeeze(1)
+    return -given.mean((1, 2)), correct.to(logs.dtype).mean(1)

@@ -98,9 +98,15 @@ class Matrices(Silent):
             save_array(folder / name, torch.stack([kept[number].cpu() for kept in self.kept[side]]).numpy())
 
 
-def distance_recorder(settings: DistanceSettings) -> Matrices:
+def distance_recorder(settings: DistanceSettings, ids: Tensor | None = None) -> Matrices:
+    """Of the distances between these ids (P,), or between all."""
     files = {"input": settings.input, "output": settings.output}
-    return Matrices(distances, files, settings.every, at_evaluation=settings.split == "validation")
+    return Matrices(
+        lambda vectors: distances(vectors if ids is None else vectors[:, ids]),
+        files,
+        settings.every,
+        at_evaluation=settings.split == "validation",
+    )
 
 
 def embedding_recorder(settings: EmbeddingSettings) -> Matrices:

@@ -12,7 +12,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, Field, asdict, fields
+from dataclasses import MISSING, Field, asdict, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -159,6 +159,7 @@ class Builder:
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
         self.chosen: list[str] = []
+        self.ended = False  # whether a command has done something with them
 
     def add(self, part: str, command: str, values: Mapping[str, Any]) -> None:
         """Take a part in, or say which one must come before it."""
@@ -166,6 +167,8 @@ class Builder:
         if needed is not None and needed not in self.chosen:
             choices = " or ".join(PARTS[needed][1])
             raise click.UsageError(f"no {needed} before {command}; put {choices} before it")
+        if part in self.chosen and part not in (*CALLBACKS, "callbacks"):
+            raise click.UsageError(f"{command} is the second {part}; choose one")
         self.chosen.append(part)
         self.values[part] = dict(values)
 
@@ -274,6 +277,13 @@ def cli(context: click.Context) -> None:
     context.obj = Builder()
 
 
+@cli.result_callback()
+@click.pass_obj
+def check_ended(builder: Builder, results: list[Any]) -> None:
+    if not builder.ended:
+        raise click.UsageError("nothing was started; end with train or view")
+
+
 def register(command: click.Command, part: str) -> None:
     command.part = part  # type: ignore[attr-defined]
     cli.add_command(command)
@@ -303,6 +313,7 @@ def no_callbacks(builder: Builder) -> None:
 @click.pass_context
 def show_help(context: click.Context) -> None:
     assert context.parent is not None
+    context.parent.obj.ended = True
     click.echo(context.parent.get_help())
 
 
@@ -317,13 +328,17 @@ class Last(click.Command):
     def make_context(self, *args: Any, allow_interspersed_args: bool = True, **extra: Any) -> click.Context:
         return super().make_context(*args, **extra)
 
+    def invoke(self, context: click.Context) -> Any:
+        context.obj.ended = True
+        return super().invoke(context)
+
 
 # --- train and view ----------------------------------------------------------------------------------------
 
 RUN_OPTIONS: list[click.Parameter] = [
     click.Option(["--config"], type=click.Path(path_type=Path), help="read the run from a YAML or JSON file"),
     click.Option(["--experiment"], help="start from an experiment of params.yaml"),
-    click.Option(["--params"], type=click.Path(path_type=Path), default=study.PARAMS, help="where --experiment looks"),
+    click.Option(["--params"], type=click.Path(path_type=Path), default=study.PARAMS, help="of --experiment and mlm"),
     click.Option(["--seed", "seeds"], type=int, multiple=True, help="one model each; may be repeated  [default: 42]"),
     click.Option(["--epochs"], type=int, help="draws of the whole dataset  [default: 1]"),
     click.Option(["--dataset", "dataset__name"], type=click.Choice(["xor", "mlm"]), help="[default: xor]"),
@@ -367,8 +382,15 @@ def composed(builder: Builder, values: dict[str, Any]) -> study.Run:
         preset = PARTS["model"][1][model]
         tied = {} if model in ("transformer", "lstm", "mlp") else {"tied": True}
         builder.update({"model.name": preset["name"], **{f"model.{key}": value for key, value in tied.items()}})
-    builder.update({key.replace("__", "."): value for key, value in given(values).items()})
-    return builder.run()
+    chosen = given(values)
+    if "optimizer__name" in chosen:
+        preset = PARTS["optimizer"][1][chosen["optimizer__name"]]
+        builder.update({f"optimizer.{key}": value for key, value in preset.items()})
+    builder.update({key.replace("__", "."): value for key, value in chosen.items()})
+    run = builder.run()
+    if run.dataset.name != "mlm":
+        return replace(run, text=None)
+    return run if run.text is not None else replace(run, text=study.read(params).clones)
 
 
 def read_run(path: Path) -> study.Run:
@@ -391,25 +413,28 @@ def view(builder: Builder, **values: Any) -> None:
 
     run = composed(builder, values)
     click.echo(yaml.safe_dump(json.loads(json.dumps(asdict(run))), sort_keys=False), nl=False)
-    models = experiment.new_models(run, dataset_of(run, study.PARAMS))
+    models = experiment.new_models(run, dataset_of(run))
     for name, parameter in models.parameters.items():
         click.echo(f"# {name}: {' x '.join(map(str, parameter.shape[1:]))}")
     count = sum(parameter[0].numel() for parameter in models.parameters.values())
     click.echo(f"# {count:,} parameters, {'tied' if run.model.tied else 'untied'}")
 
 
-def dataset_of(run: study.Run, params: Path) -> Any:
-    """The dataset of a run; strings are made anew, text is read as the study's params say."""
+def dataset_of(run: study.Run) -> Any:
+    """The dataset of a run; strings are made anew, text is read from the project's corpora."""
     from tied_embeddings import dataset, experiment
 
     if run.dataset.name == "xor":
         chosen = run.dataset
         return experiment.xor(chosen, dataset.bit_strings(chosen.bits, chosen.seed, chosen.include_all_ones))
+    from tqdm import tqdm
+
     from shortcuts.params import read_params
     from tied_embeddings import clones
 
-    settings = study.read(params)
-    return clones.load_text(settings.clones, read_params(Path("params.yaml")))
+    assert run.text is not None
+    watch = lambda texts: tqdm(texts, desc="read", disable=None)  # noqa: E731
+    return clones.load_text(run.text, read_params(Path("params.yaml")), watch)
 
 
 @click.command(
@@ -439,7 +464,6 @@ def train(builder: Builder, out: Path, restore: Path | None, bar: bool, **values
     \b
     Example: python -m studies.tied_embeddings train --model lstm --layers 2 --embedding 4 --feedforward 8 --epochs 2000
     """
-    params = values["params"]
     run = composed(builder, values)
     from tqdm import tqdm
 
@@ -450,11 +474,14 @@ def train(builder: Builder, out: Path, restore: Path | None, bar: bool, **values
     if experiment.is_finished(run, out):
         click.echo(f"{out}: finished before; nothing to do")
         return
-    dataset = dataset_of(run, params)
+    if restore is None or restore.resolve() != out.resolve():  # a run may go on where it lies
+        experiment.check_free(run, out)
+    dataset = dataset_of(run)
     restored = experiment.restore(restore, run) if restore is not None else None
     if restored is not None and restored["epoch"] > run.epochs:
         raise InputError(f"{restore} has {restored['epoch']} epochs; give --epochs at least as many")
-    recipe = {**experiment.recipe(run, getattr(dataset, "strings", None)), "restore": str(restore)}
+    sequences = dataset.strings if run.text is None else dataset.sentences
+    recipe = {**experiment.recipe(run, sequences), "restore": str(restore)}
     with Partial("tied_embeddings/train", artifacts.fingerprint(str(out.resolve()))[:16], recipe) as partial:
         with tqdm(total=run.epochs, desc="train", unit="epoch", disable=None if bar else True) as shown:
 
@@ -496,15 +523,16 @@ def test(folders: tuple[Path, ...]) -> None:
     \b
     Example: python -m studies.tied_embeddings test studies/tied_embeddings/data/runs/42-lstm
     """
-    from tied_embeddings import measures
+    from tied_embeddings import experiment, measures
+    from tied_embeddings.training import stack_states
 
     click.echo(f"{'run':28}{'split':>12}{'accuracy':>10}{'optimum':>9}{'nats':>8}{'optimum':>9}")
     for folder in folders:
         run = saved_run(folder)
         if run.dataset.name != "xor":
             raise InputError(f"{folder} was trained on text; its scores are in its logs")
-        dataset = dataset_of(run, study.PARAMS)
-        [model] = measures.load_models(run, folder.parent, dataset)
+        dataset = dataset_of(run)
+        [model] = measures.models_of(run, stack_states([experiment.load_state(folder)]), dataset)
         for split in ("train", "validation", "test"):
             found, best = measures.expected_scores(model, dataset, split), dataset.optimum(split)
             click.echo(
@@ -580,7 +608,7 @@ def plot_embeddings(folder: Path, side: str, title: str, out: Path) -> None:
     """Draw the last embeddings of the run in FOLDER."""
     from tied_embeddings import drawing
 
-    drawing.write(drawing.embeddings(saved_run(folder), folder, side, title), out)
+    drawing.write(drawing.embeddings(folder, side, title), out)
 
 
 def named(labels: tuple[str, ...], values: Iterable[Any]) -> dict[str, Any]:
@@ -591,7 +619,12 @@ def named(labels: tuple[str, ...], values: Iterable[Any]) -> dict[str, Any]:
             f"{len(labels)} labels for {len(values)} things to draw; give --label for each or for none"
         )
     default = [value.name if isinstance(value, Path) else "–".join(map(str, value)) for value in values]
-    return dict(zip(labels or default, values, strict=True))
+    names = labels or default
+    if len(set(names)) < len(names):
+        raise click.UsageError(
+            f"two things to draw have the same name, of {', '.join(names)}; tell them apart by --label"
+        )
+    return dict(zip(names, values, strict=True))
 
 
 def pair_of(text: str) -> tuple[int, int]:

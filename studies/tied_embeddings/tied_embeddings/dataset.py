@@ -38,6 +38,11 @@ class Dataset(abc.ABC):
     single_target: bool = False  # whether every sequence has exactly one symbol to guess
     draws_at_once: int = 1  # how many batches are best drawn in one call
 
+    @property
+    def pairs(self) -> Tensor | None:
+        """The ids (P,) between which distances are recorded; None: all of the vocabulary."""
+        return None
+
     @abc.abstractmethod
     def batch(self, split: str, generator: torch.Generator) -> Batch:
         """One draw of a split. The generator alone decides what is drawn."""

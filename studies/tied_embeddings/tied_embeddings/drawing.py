@@ -86,12 +86,12 @@ def distances(
     return figure
 
 
-def embeddings(run: Run, folder: Path, side: str, title: str) -> Figure:
+def embeddings(folder: Path, side: str, title: str) -> Figure:
     """The last embeddings, on their first two principal components."""
-    state = experiment.restore(folder.parent, run)
+    state = experiment.load_state(folder)
     names = {"input": "input_embeddings.weight", "output": "output_embeddings.weight"}
     model = state["model"]
-    vectors = (model[names[side]] if names[side] in model else model[names["input"]])[0].double()
+    vectors = (model[names[side]] if names[side] in model else model[names["input"]]).double()
     centred = vectors - vectors.mean(0)
     points = centred @ torch.linalg.svd(centred, full_matrices=False).Vh[:2].T
     with plt.rc_context(plots.STYLE):

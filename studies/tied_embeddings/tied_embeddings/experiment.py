@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,16 @@ from tied_embeddings.training import Callback, Optimizer, State, Trainer, one_th
 
 GENERATE = "studies/tied_embeddings/01_generate.py"
 SETTINGS, LAST = "settings.json", "modellast.pt"
+RESTORED = ("model", "dataset", "saver", "cdists", "log", "embedding", "decouple", "text")  # must stay as they were
 
 
-def load_strings(path: Path = STRINGS) -> dict[str, torch.Tensor]:
-    """The strings that stage 01 wrote, by split."""
-    return artifacts.load_mapping(path, "train", "validation", "test", made_by=GENERATE)
+def load_strings(bits: int, path: Path = STRINGS) -> dict[str, torch.Tensor]:
+    """The strings that stage 01 wrote, by split; `InputError` if they have another number of bits."""
+    strings = artifacts.load_mapping(path, "train", "validation", "test", made_by=GENERATE)
+    found = strings["train"].shape[1]
+    if found != bits:
+        raise InputError(f"{path} has strings of {found} bits, but dataset.bits is {bits}; run {GENERATE} again")
+    return strings
 
 
 def xor(settings: DatasetSettings, strings: Mapping[str, torch.Tensor]) -> Xor:
@@ -56,17 +61,17 @@ def new_trainer(run: Run, dataset: Dataset) -> Trainer:
         Optimizer(models.parameters, run.optimizer),
         schedule(run.scheduler, run.optimizer.learning_rate),
         run.evaluation,
-        new_callbacks(run),
+        new_callbacks(run, dataset),
         batch=run.dataset.batch if run.dataset.name == "xor" else None,
         shuffle=run.dataset.shuffle,
         drop_last=run.dataset.drop_last,
     )
 
 
-def new_callbacks(run: Run) -> list[Callback]:
+def new_callbacks(run: Run, dataset: Dataset) -> list[Callback]:
     chosen: list[Callback] = [callbacks.Checkpoints(run.saver)]
     if run.cdists is not None:
-        chosen.append(callbacks.distance_recorder(run.cdists))
+        chosen.append(callbacks.distance_recorder(run.cdists, dataset.pairs))
     if run.embedding is not None:
         chosen.append(callbacks.embedding_recorder(run.embedding))
     if run.log is not None:
@@ -115,11 +120,12 @@ def _newest(partial: Partial | None) -> State | None:
     return partial.load(f"checkpoint_{newest}.pickle")
 
 
-def recipe(run: Run, strings: Mapping[str, torch.Tensor] | None) -> dict[str, Any]:
-    """What partial work depends on besides the library: the settings, the strings, and the study's own code."""
+def recipe(run: Run, sequences: Mapping[str, Iterable[torch.Tensor]]) -> dict[str, Any]:
+    """What partial work depends on besides the library: the settings, the study's own code, and the dataset's
+    sequences by split, strings or sentences."""
     code = {path.name: artifacts.file_sha256(path) for path in sorted(Path(__file__).parent.glob("*.py"))}
-    data = {} if strings is None else {split: part.tolist() for split, part in strings.items()}
-    return {"run": asdict(run), "strings": artifacts.fingerprint(data), "code": code}
+    data = {split: [row.tolist() for row in part] for split, part in sequences.items()}
+    return {"run": asdict(run), "sequences": artifacts.fingerprint(data), "code": code}
 
 
 # --- run folders -------------------------------------------------------------------------------------------
@@ -133,12 +139,26 @@ def save(trainer: Trainer, state: State, run: Run, folder: Path) -> None:
             callback.save(own, number)
         if run.saver.last:
             callbacks.save_checkpoint(own / LAST, state_of(state, number))
-        artifacts.save_json(own / SETTINGS, {**asdict(run), "seeds": [seed]})
+        artifacts.save_json(own / SETTINGS, saved_settings(run, seed))
+
+
+def saved_settings(run: Run, seed: int) -> dict[str, Any]:
+    """What the folder of a seed says of its run."""
+    settings: dict[str, Any] = _plain({**asdict(run), "seeds": [seed]})
+    if run.text is None:
+        del settings["text"]
+    return settings
 
 
 def restore(folder: Path, run: Run) -> State:
-    """The state in which the runs of all seeds were left, from their `modellast.pt`."""
-    states = [_load_state(folder / run.folder(seed) / LAST) for seed in run.seeds]
+    """The state in which the runs of all seeds were left, from their `modellast.pt`.
+
+    Raises `InputError` where one of them is not the same model on the same data, or has kept other records.
+    """
+    states = []
+    for seed in run.seeds:
+        states.append(load_state(folder / run.folder(seed)))
+        check_restored(folder / run.folder(seed), run)
     epochs = sorted({state["epoch"] for state in states})
     if len(epochs) > 1:
         raise InputError(
@@ -147,7 +167,23 @@ def restore(folder: Path, run: Run) -> State:
     return stack_states(states)
 
 
-def _load_state(path: Path) -> State:
+def check_restored(folder: Path, run: Run) -> None:
+    """Raise `InputError` unless the run of a seed's folder can be continued as this run."""
+    saved, own = artifacts.load_json(folder / SETTINGS), saved_settings(run, run.seeds[0])
+    for settings in (saved, own):
+        settings["dataset"]["device"] = None  # which may be another one
+    for key in RESTORED:
+        there, here = saved.get(key), own.get(key)
+        if there != here:
+            if isinstance(there, dict) and isinstance(here, dict):
+                name = next(name for name in here if there.get(name) != here[name])
+                key, there, here = f"{key}.{name}", there.get(name), here[name]
+            raise InputError(f"{folder}: {key} is {there} there and {here} in this run; restore with the same {key}")
+
+
+def load_state(folder: Path) -> State:
+    """The state in which the run of a seed's folder was left."""
+    path = folder / LAST
     if not path.is_file():
         raise InputError(f"{path} does not exist; restore from the folder of a run that was saved with its last state")
     return torch.load(path, weights_only=True)
@@ -155,11 +191,22 @@ def _load_state(path: Path) -> State:
 
 def is_finished(run: Run, folder: Path) -> bool:
     """Whether the folder holds the results of this very run."""
+    return all(_holds(run, seed, folder) for seed in run.seeds)
+
+
+def check_free(run: Run, folder: Path) -> None:
+    """Raise `InputError` if the folder holds results of another run, some of which would stay beside the new ones."""
     for seed in run.seeds:
-        path = folder / run.folder(seed) / SETTINGS
-        if not path.is_file() or artifacts.load_json(path) != _plain({**asdict(run), "seeds": [seed]}):
-            return False
-    return True
+        if _holds(run, seed, folder) is False:
+            raise InputError(
+                f"{folder / run.folder(seed)} holds a run of other settings; give another --out, or delete it"
+            )
+
+
+def _holds(run: Run, seed: int, folder: Path) -> bool | None:
+    """Whether the seed's folder is of this very run; None: it is of none."""
+    path = folder / run.folder(seed) / SETTINGS
+    return artifacts.load_json(path) == saved_settings(run, seed) if path.is_file() else None
 
 
 def _plain(value: Any) -> Any:

@@ -74,17 +74,20 @@ def distances(axis: Axes, curves: Rows, side: str) -> None:
 
 
 def accuracies(axis: Axes, found: Mapping[str, Any], name: str = "train-fresh") -> None:
-    """Mean accuracy of tied and untied models over steps, with the optimum dashed."""
+    """Mean accuracy of tied and untied models over steps; dashed, the optimum with as many ones as zeros."""
     for variant, color in VARIANTS.items():
         rows = [row for row in found["curves"] if (row["variant"], row["curve"]) == (variant, name)]
         _band(axis, rows, color, variant)
-    axis.axhline(found["optima"]["published"]["accuracy"], color="0.3", linestyle="--", linewidth=1, label="optimum")
+    axis.axhline(
+        found["optima"]["published"]["accuracy"], color="0.3", linestyle="--", linewidth=1, label="published optimum"
+    )
     axis.axhline(found["optima"]["without_parity"], color="0.6", linestyle=":", linewidth=1, label="without parity")
     axis.set_ylim(0, 1)
 
 
 def _band(axis: Axes, rows: Rows, color: str, label: str) -> None:
-    rows = rows[:: max(1, -(-len(rows) // POINTS))]
+    stride = max(1, -(-len(rows) // POINTS))
+    rows = [row for number, row in enumerate(rows) if number % stride == 0 or number == len(rows) - 1]
     step, value, low, high = (np.array([row[key] for row in rows]) for key in ("step", "value", "low", "high"))
     axis.plot(step, value, color=color, label=label)
     axis.fill_between(step, np.clip(low, 0, None), high, color=color, alpha=0.15, linewidth=0)

@@ -16,7 +16,7 @@ from tied_embeddings.batched import Models
 from tied_embeddings.dataset import IGNORED, Xor
 from tied_embeddings.models import EmbeddingModel
 from tied_embeddings.settings import Pair, Run
-from tied_embeddings.training import EVALUATIONS, one_thread
+from tied_embeddings.training import EVALUATIONS, State, one_thread
 
 Table = list[dict[str, Any]]
 Runs = Mapping[str, tuple[Run, Path]]  # variant -> what was run, and the folder of its seeds
@@ -67,8 +67,13 @@ def scores(variant: str, run: Run, folder: Path, dataset: Xor) -> Iterator[dict[
 
 def load_models(run: Run, folder: Path, dataset: Xor) -> list[EmbeddingModel]:
     """The last models of all seeds, in evaluation mode."""
+    return models_of(run, experiment.restore(folder, run), dataset)
+
+
+def models_of(run: Run, state: State, dataset: Xor) -> list[EmbeddingModel]:
+    """The models of a saved state, in evaluation mode."""
     trainer = experiment.new_trainer(run, dataset)
-    trainer.load(experiment.restore(folder, run))
+    trainer.load(state)
     models: Models = trainer.models
     return [models.one(number) for number in range(len(run.seeds))]
 

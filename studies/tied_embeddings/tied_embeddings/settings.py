@@ -25,7 +25,7 @@ class DatasetSettings:
     """mlm: the text of the `clones` section; it takes nothing from here but its name."""
 
     name: Literal["xor", "mlm"] = "xor"
-    bits: int = between(2, 16, default=7)
+    bits: int = between(4, 12, default=7)  # fewer leave no strings to hold out; all examples are enumerated
     zero_dst: tuple[float, ...] = (0.1, 0.9)
     one_dst: tuple[float, ...] = (0.5, 0.5)
     seed: int = between(0, SEED, default=14)
@@ -142,6 +142,12 @@ class EvaluationSettings:
     seed: int = between(0, SEED, default=0)
 
 
+def check_seeds(seeds: tuple[int, ...]) -> None:
+    """Raise `InputError` unless the seeds differ and can be seeds."""
+    if len(set(seeds)) < len(seeds) or not all(0 <= seed <= SEED for seed in seeds):
+        raise InputError(f"seeds is {list(seeds)}; list different whole numbers from 0")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """All that decides the result of one training, of several seeds at once; a config file holds these keys."""
@@ -159,13 +165,18 @@ class Run:
     embedding: EmbeddingSettings | None = None
     decouple: DecoupleSettings | None = None
     saver: SaverSettings = SaverSettings()
+    text: Clones | None = None  # of the dataset mlm
     one_by_one: bool = False
     compile: bool = False
     detect_anomaly: bool = False
 
     def __post_init__(self) -> None:
-        if len(set(self.seeds)) < len(self.seeds) or not all(0 <= seed <= SEED for seed in self.seeds):
-            raise InputError(f"seeds is {list(self.seeds)}; list different whole numbers from 0")
+        check_seeds(self.seeds)
+        if self.dataset.name == "mlm":  # whose sentences differ in length from draw to draw
+            if len(self.seeds) > 1:
+                raise InputError(f"seeds is {list(self.seeds)}; on text (mlm) train one seed at a time")
+            if self.evaluation.draws > 1:
+                raise InputError(f"evaluation.draws is {self.evaluation.draws}; on text (mlm) it must be 1")
         if self.decouple is not None and not self.model.tied:
             raise InputError("decouple needs a tied model; choose one, or leave decouple out")
 
@@ -203,6 +214,10 @@ class Experiment:
     def __post_init__(self) -> None:
         for key in ("zero_dst", "one_dst"):
             check_distribution(key, getattr(self, key))
+        last = len(self.zero_dst) + len(self.one_dst) - 1
+        for pair in self.pairs:
+            if max(pair.symbols) > last:
+                raise InputError(f"pairs has {list(pair.symbols)}, but the symbols of bits are 0 to {last}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +241,13 @@ class Settings:
     language_models: LanguageModels
 
     def __post_init__(self) -> None:
+        check_seeds(self.seeds)
+        if self.log.split == "train":
+            raise InputError(
+                "log.split is train, but the measures read the log of evaluations; choose both or validation"
+            )
+        if not self.saver.last:
+            raise InputError("saver.last is false, but the measures need the last models; set it to true")
         for key in ("run", "ablation"):
             for name in getattr(self, key):
                 known(key, name, self.experiments, "experiments")
