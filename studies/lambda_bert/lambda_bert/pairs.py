@@ -70,8 +70,8 @@ def make_pairs(
         if task == "sop" and len(document) == 1:
             left_out["documents of a single line"] += 1
             continue
-        # The line that crosses the target is longer than most. Half of the documents are cut from their end, so that the
-        # later of two segments is not the longer one, by which their order could be told.
+        # The line that crosses the target is longer than most. Half of the documents are cut from their end, so that
+        # the later of two segments is not the longer one, by which their order could be told.
         backwards = task == "sop" and draw.random() < 0.5
         if backwards:
             document = document[::-1]
