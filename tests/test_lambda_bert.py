@@ -115,6 +115,9 @@ def test_parameter_counts():
         ({"key_depth": 0}, "key_depth = 0"),
         ({"intra_depth": 0}, "intra_depth = 0"),
         ({"num_lambda_queries": 0}, "num_lambda_queries = 0"),
+        ({"hidden_size": 0}, "hidden_size = 0"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers = 0"),
+        ({"max_position_embeddings": 0}, "max_position_embeddings = 0"),
         ({"relative_global": True, "strict_original": True}, "relative_global = True and strict_original = True"),
         ({"relative_global": True, "local_context_size": 5}, "relative_global = True needs local_context_size = None"),
         ({"strict_original": True, "local_context_size": 5}, "strict_original = True needs .* but it is 5"),
@@ -138,6 +141,12 @@ def test_impossible_input_is_refused():
         model()
     with pytest.raises(ValueError, match=r"attention_mask has shape \(2, 6\)"):
         model(ids(), attention_mask=torch.ones(2, 6))
+    with pytest.raises(ValueError, match="attention_mask has the value -1; it must be 1 at tokens"):
+        model(ids(), attention_mask=torch.full((2, 7), -1))
+    with pytest.raises(ValueError, match="0 tokens"):
+        model(ids(1, 0))
+    with pytest.raises(ValueError, match="output_lambda_params"):
+        model(ids(), output_attentions=True)
     torch.testing.assert_close(model(inputs_embeds=embedded).last_hidden_state, model(ids()).last_hidden_state)
 
 

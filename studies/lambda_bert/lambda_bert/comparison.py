@@ -135,6 +135,10 @@ def training_figure(found: Mapping[str, Mapping[str, Any]], unigram: float, task
         axes[0].axhline(unigram, color="0.6", linestyle="--", linewidth=1, label=WORD_FREQUENCIES)
         majority = next(iter(found.values()))["results"]["pair_majority"]
         axes[1].axhline(majority, color="0.6", linestyle="--", linewidth=1, label="the commoner label")
+        pairs = next(iter(found.values()))["results"]["pairs"]
+        error = math.sqrt(majority * (1 - majority) / pairs)
+        axes[1].axhspan(majority - 2 * error, majority + 2 * error, color="0.9", label="± 2 standard errors of it")
+        axes[1].set_ylim(min(0.4, axes[1].get_ylim()[0]), max(0.7, axes[1].get_ylim()[1]))
         for axis in axes:
             axis.legend(fontsize=9)
         figure.suptitle(f"Held-out scores while pre-training, {about}")

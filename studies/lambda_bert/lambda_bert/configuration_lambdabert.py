@@ -77,7 +77,8 @@ class LambdaBertConfig(PreTrainedConfig):
 
     def validate_architecture(self) -> None:
         """Raise `ValueError` if the sizes and switches do not fit together; called whenever a configuration is made."""
-        for field in ("num_lambda_queries", "key_depth", "intra_depth"):
+        counts = ("hidden_size", "num_hidden_layers", "max_position_embeddings")
+        for field in (*counts, "num_lambda_queries", "key_depth", "intra_depth"):
             value = getattr(self, field)
             if value < 1:
                 raise ValueError(f"{field} = {value}, but it must be at least 1")

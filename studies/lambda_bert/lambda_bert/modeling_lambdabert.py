@@ -338,6 +338,13 @@ class LambdaBertModel(LambdaBertPreTrainedModel):
         if len(given) != 1:
             raise ValueError(f"give either input_ids or inputs_embeds; {'both' if given else 'neither'} was given")
         batch, tokens = given[0].shape[:2]
+        if kwargs.get("output_attentions"):
+            raise ValueError(
+                "output_attentions = True, but a lambda layer computes no attention; output_lambda_params = True "
+                "returns the content lambdas"
+            )
+        if not tokens:
+            raise ValueError("the sequence has 0 tokens; give 1 or more")
         if tokens > self.config.max_position_embeddings:
             raise ValueError(
                 f"the sequence has {tokens} tokens, more than max_position_embeddings = "
@@ -348,6 +355,11 @@ class LambdaBertModel(LambdaBertPreTrainedModel):
                 raise ValueError(
                     f"attention_mask has shape {tuple(attention_mask.shape)}, but the tokens {(batch, tokens)}; a "
                     "lambda layer knows tokens and padding, no mask between tokens"
+                )
+            if (attention_mask < 0).any():
+                raise ValueError(
+                    f"attention_mask has the value {attention_mask.min().item():g}; it must be 1 at tokens and 0 at "
+                    "padding, not a mask to add"
                 )
             attention_mask = attention_mask.bool()
             if not self.config.mask_padding and not attention_mask.all():
