@@ -1,5 +1,6 @@
 """LambdaBERT's pre-training: documents and pairs against brute force, Trainer against itself, the stages as run."""
 
+import itertools
 import json
 import math
 import os
@@ -136,7 +137,7 @@ sizes = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=8), min_size=2
 
 def numbered(sizes):
     """Documents whose every token occurs once, so that where a segment comes from can be read off it."""
-    tokens = iter(range(10**6))
+    tokens = itertools.count()
     return [[[next(tokens) for _ in range(size)] for size in lines] for lines in sizes]
 
 
@@ -162,10 +163,15 @@ def test_sop_label_0_is_the_original_order_and_every_document_is_used(lengths, b
     found, left_out = pairs.make_pairs(whole, "sop", block_size, 0.1, seed)
     used = set()
     for first, second, label in found:
-        if label:
-            first, second = second, first
         [home] = [n for n, document in enumerate(whole) if place(joined(document), first) >= 0]
-        assert place(joined(whole[home]), first + second) >= 0  # what follows, follows
+        text = joined(whole[home])
+        if label:
+            # The cut takes the later segment's start and the earlier one's end, so that only a part may lie between.
+            assert 0 <= place(text, second) <= place(text, first) - len(second)
+            starts = {place(text, line) for line in whole[home]}
+            assert place(text, second) in starts
+        else:
+            assert place(text, first + second) >= 0  # what follows, follows
         assert SPECIAL + len(first) + len(second) <= block_size
         used.add(home)
     assert used == {number for number, document in enumerate(whole) if len(document) > 1}
@@ -190,6 +196,31 @@ def test_sop_swaps_half_of_the_pairs_at_the_size_of_the_program():
     assert len(found) > 800
     assert abs(swapped - 0.5) < 3 * math.sqrt(0.25 / len(found))
     assert max(SPECIAL + len(first) + len(second) for first, second, _ in found) == 512
+
+
+def test_the_cut_and_the_lengths_do_not_tell_the_order():
+    draw = random.Random(0)
+    whole = numbered([[draw.randint(1, 60) for _ in range(draw.randint(2, 60))] for _ in range(2000)])
+    starts, ends = ({line[at] for document in whole for line in document} for at in (0, -1))
+    found, _ = pairs.make_pairs(whole, "sop", 128, 0.1, seed=1)
+    for seen in (
+        lambda pair: pair.first[0] in starts,
+        lambda pair: pair.first[-1] in ends,
+        lambda pair: pair.second[0] in starts,
+        lambda pair: pair.second[-1] in ends,
+        lambda pair: len(pair.first) > len(pair.second),
+    ):
+        by_label = [[seen(pair) for pair in found if pair.label == label] for label in (0, 1)]
+        share = np.mean(np.concatenate(by_label))
+        error = math.sqrt(share * (1 - share) * sum(1 / len(of) for of in by_label))
+        assert abs(np.mean(by_label[0]) - np.mean(by_label[1])) <= 3 * error
+
+
+def test_what_nsp_draws_elsewhere_ends_with_a_document_only_if_it_must():
+    whole = numbered([[3] * 10, [3] * 10, [2]])
+    segments = [pairs._elsewhere(whole, 0, 12, random.Random(seed)) for seed in range(200)]
+    assert {len(segment) for segment in segments} == {12, 2}
+    assert {segment[0] for segment in segments if len(segment) == 12} == {30 + 3 * line for line in range(7)}
 
 
 @HYPOTHESIS
@@ -535,11 +566,15 @@ def test_memory_kept_for_the_backward_pass_is_counted_once():
     assert comparison.kept_for_backward(Twice(), batch) == (50 + 50) * 4
 
 
-def test_unigram_entropy_is_the_best_loss_without_context():
-    labels = torch.tensor([[1, 1, -100, 2], [1, -100, 1, 2]])
-    expected = -(4 / 6 * math.log(4 / 6) + 2 / 6 * math.log(2 / 6))
-    assert comparison.unigram_entropy([{"labels": labels}], 5) == pytest.approx(expected)
-    assert comparison.unigram_entropy([{"labels": row[None]} for row in labels], 5) == pytest.approx(expected)
+def test_word_frequencies_are_counted_on_the_train_text_and_judged_on_the_targets():
+    tokenizer = type("Five", (), {"all_special_ids": [0, 4], "__len__": lambda self: 5})()
+    train = SimpleNamespace(ids=np.array([0, 1, 1, 1, 2, 4, 4], dtype=np.int32))
+    labels = torch.tensor([[1, 1, -100, 2], [3, -100, 1, 2]])
+    # 4 words seen and one added to each of 5: shares 4/9, 2/9 and 1/9 of tokens 1, 2 and 3.
+    expected = -(3 * math.log(4 / 9) + 2 * math.log(2 / 9) + math.log(1 / 9)) / 6
+    assert comparison.unigram_loss(train, [{"labels": labels}], tokenizer) == pytest.approx(expected)
+    rows = [{"labels": row[None]} for row in labels]
+    assert comparison.unigram_loss(train, rows, tokenizer) == pytest.approx(expected)
 
 
 # --- the program -----------------------------------------------------------------------------------------------
@@ -603,6 +638,11 @@ def test_the_program_trains_evaluates_and_saves(kind, task, toy, tmp_path, monke
     sop = ["--sop"] if task == "sop" else []
     assert program(toy, monkeypatch, "--do_eval", "--output_dir", alone, *given, *sop) == 0
     assert results_of(alone) == found
+    if kind == "lambdabert":  # BERT's configuration does not say for which question its head is
+        capsys.readouterr()
+        assert program(toy, monkeypatch, "--do_eval", "--output_dir", alone, *given) == 2
+        assert "was trained for SOP, but the task is NSP; give --sop" in capsys.readouterr().err
+        assert results_of(alone) == found
 
 
 def test_the_program_continues_with_the_same_command_and_from_a_named_checkpoint(toy, tmp_path, monkeypatch, capsys):
@@ -625,13 +665,25 @@ def test_the_program_continues_with_the_same_command_and_from_a_named_checkpoint
     assert "checkpoint-4" in capsys.readouterr().out
     assert weights(named) == weights(tmp_path / "whole")
     assert program(toy, monkeypatch, *given[:-4], "--output_dir", half, *given[-2:], "--sop") == 2
-    assert "holds checkpoints of another run (other pairs, task)" in capsys.readouterr().err
+    assert "holds checkpoints of another run (other pairs, switches, task)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
         ((), "nothing to do"),
+        (("--do_eval",), "--do_eval alone needs a trained model"),
+        (("--do_train", "--per_device_train_batch_size", "0"), "--per_device_train_batch_size is 0"),
+        (("--do_train", "--per_device_eval_batch_size", "0"), "--per_device_eval_batch_size is 0"),
+        (("--do_train", "--gradient_accumulation_steps", "0"), "--gradient_accumulation_steps is 0"),
+        (
+            ("--do_train", "--dataloader_num_workers", "1", "--dataloader_persistent_workers", "True"),
+            "mask the same tokens in every epoch",
+        ),
+        (
+            ("--do_train", "--train_data_file", "missing.txt", "--resume_from_checkpoint", "nowhere"),
+            "nowhere is no checkpoint",
+        ),
         (("--do_train", "--train_data_file", "missing.txt"), "missing.txt does not exist"),
         (("--do_train", "--block_size", "65"), "--block_size is 65 but max_position_embeddings is 64"),
         (("--do_train", "--block_size", "4"), "block_size is 4"),
@@ -714,7 +766,7 @@ def test_the_stages_run_and_a_killed_one_gives_the_same_bytes_in_another_process
     first = files_of(one)
     results = json.loads(first["data/wikitext-2/nsp/bert/results.json"])
     rows = json.loads(first["tables/wikitext-2/nsp/pretraining/comparison.json"])
-    assert [row["model"] for row in rows] == ["no context", "bert", "lambdabert"]
+    assert [row["model"] for row in rows] == [comparison.WORD_FREQUENCIES, "bert", "lambdabert"]
     assert rows[1]["mlm_loss"] == results["mlm_loss"]
     # As if it had been killed after its second checkpoint, before DVC's deletion of the out.
     shutil.copytree(one, two)
@@ -741,6 +793,7 @@ def test_a_stage_without_its_input_says_what_to_run(tmp_path, short_params):
         ("task", "mlm", "task is 'mlm'"),
         ("models", ["bert", "bert"], "name each once"),
         ("models", ["gpt2"], "must be one of"),
+        ("models", ["bert"], "lambdabert is missing"),
         ("pairs.block_size", 7, "pairs.block_size is 7"),
         ("shape.heads", 3, "3 heads must divide it"),
         ("shape.local_context", 4, "local_context is 4"),

@@ -35,7 +35,7 @@ def main() -> None:
         name: comparison.batches(train, tokenizer, label, settings.pretrain.batch, 12) for name, label in labels.items()
     }
     held_out = comparison.batches(validation, tokenizer, "pairs", 64)
-    unigram = comparison.unigram_entropy(held_out, len(tokenizer))
+    unigram = comparison.unigram_loss(train, held_out, tokenizer)
     memory = {name: comparison.kept_for_backward(model, steps[name][0]) for name, model in models.items()}
     rows = comparison.table(found, unigram, memory)
     artifacts.save_json(folders.pretraining_table / "comparison.json", rows)

@@ -89,12 +89,12 @@ def main() -> None:
         named, text, args = parser.parse_args_into_dataclasses()
     except (ValueError, ImportError) as error:
         raise InputError(str(error)) from error
-    check(text, args)
+    check(named, text, args)
     task: pairs.Task = "sop" if text.sop else "nsp"
     output = Path(args.output_dir)
 
     tokenizer = load_tokenizer(named)
-    model = load_or_new(named, tokenizer, task, text.block_size, args.seed)
+    model = load_or_new(named, tokenizer, task, text.block_size, args)
     train_text, validation_text = read_text(text, args.seed)
     train, validation, left_out = pairs.make_datasets(
         train_text, validation_text, tokenizer, task, block_size=text.block_size,
@@ -110,7 +110,8 @@ def main() -> None:
         if args.do_train:
             batch = args.train_batch_size * args.gradient_accumulation_steps
             seeds = {"seed": args.seed, "mlm_probability": text.mlm_probability, "batch": batch}
-            pretraining.check_recipe(output, {"pairs": train.sha256, "task": task, "sizes": sizes(model), **seeds})
+            recipe = {"pairs": train.sha256, "task": task, "sizes": sizes(model), "switches": switches(model), **seeds}
+            pretraining.check_recipe(output, recipe)
             checkpoint = resume_from(named, args, output)
             if checkpoint is not None:
                 print(f"continues from {checkpoint}")
@@ -123,16 +124,25 @@ def main() -> None:
     print(f"{model.config.model_type}: {trainer.state.global_step:,} steps, in {output}")
 
 
-def check(text: DataArguments, args: TrainingArguments) -> None:
+def check(named: ModelArguments, text: DataArguments, args: TrainingArguments) -> None:
     """Raise `InputError` for what would fail late, or do nothing; evaluate during training if `--eval_steps` asks."""
     if not args.do_train and not args.do_eval:
         raise InputError("nothing to do; give --do_train, --do_eval or both")
+    if not args.do_train and not named.model_name_or_path:
+        raise InputError("--do_eval alone needs a trained model; give --model_name_or_path, or --do_train too")
     for name in ("validation_share", "short_probability", "mlm_probability"):
         low = 0 if name == "short_probability" else 1e-6
         if not low <= getattr(text, name) <= 1:
             raise InputError(f"--{name} is {getattr(text, name)}; it must lie between {low:g} and 1")
-    if text.duplicates < 1:
-        raise InputError(f"--duplicates is {text.duplicates}; it must be at least 1")
+    counts = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
+    for name, value in (("duplicates", text.duplicates), *((name, getattr(args, name)) for name in counts)):
+        if value < 1:
+            raise InputError(f"--{name} is {value}; it must be at least 1")
+    if args.dataloader_persistent_workers:
+        raise InputError("--dataloader_persistent_workers would mask the same tokens in every epoch; leave it out")
+    resume = args.resume_from_checkpoint
+    if args.do_train and resume and not (Path(resume) / "trainer_state.json").is_file():
+        raise InputError(f"--resume_from_checkpoint {resume} is no checkpoint of Trainer")
     if text.eval_data_file and not text.train_data_file and args.do_train:
         raise InputError("--eval_data_file needs --train_data_file, since the default text holds out documents itself")
     if args.eval_steps is not None and args.eval_strategy == "no":
@@ -146,23 +156,29 @@ def load_tokenizer(named: ModelArguments) -> Any:
     return models.load_tokenizer(name)
 
 
-def load_or_new(named: ModelArguments, tokenizer: Any, task: pairs.Task, block_size: int, seed: int) -> Any:
-    """The model to train; `InputError` if tokenizer or block do not fit it."""
+def load_or_new(
+    named: ModelArguments, tokenizer: Any, task: pairs.Task, block_size: int, args: TrainingArguments
+) -> Any:
+    """The model to train or judge; `InputError` if tokenizer, block or, to judge it, task do not fit it."""
     if named.model_name_or_path and named.config_name:
         raise InputError("--model_name_or_path has a configuration of its own; leave out --config_name")
     name = named.model_name_or_path or named.config_name
     try:
         config = AutoConfig.from_pretrained(name) if name else LambdaBertConfig()
+        learned = getattr(config, "pair_objective", task)
         if hasattr(config, "pair_objective"):
             config.pair_objective = task
         if named.model_name_or_path:
             model = AutoModelForPreTraining.from_pretrained(name, config=config, dtype=torch.float32)
         else:
-            set_seed(seed)
+            set_seed(args.seed)
             model = AutoModelForPreTraining.from_config(config, dtype=torch.float32)
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"cannot load {name}: {reason}") from error
+    if not args.do_train and learned != task:
+        mend = "give --sop" if learned == "sop" else "leave out --sop"
+        raise InputError(f"{name} was trained for {learned.upper()}, but the task is {task.upper()}; {mend}")
     if len(tokenizer) > config.vocab_size:
         raise InputError(
             f"the tokenizer has {len(tokenizer):,} tokens but vocab_size is {config.vocab_size:,}; raise it"
@@ -192,11 +208,16 @@ def sizes(model: Any) -> dict[str, Any]:
     return {name: list(weight.shape) for name, weight in model.named_parameters()}
 
 
+def switches(model: Any) -> dict[str, Any]:
+    """What a configuration sets besides sizes: with other values the same weights make another model."""
+    names = ("mask_padding", "token_only_batchnorm", "strict_original", "pair_objective", "local_context_size")
+    dropout = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout_prob")
+    return {name: getattr(model.config, name) for name in (*names, *dropout) if hasattr(model.config, name)}
+
+
 def resume_from(named: ModelArguments, args: TrainingArguments, output: Path) -> str | None:
     """The checkpoint to continue from: the one that is named, else the newest in the output folder."""
     if args.resume_from_checkpoint:
-        if not (Path(args.resume_from_checkpoint) / "trainer_state.json").is_file():
-            raise InputError(f"--resume_from_checkpoint {args.resume_from_checkpoint} is no checkpoint of Trainer")
         return args.resume_from_checkpoint
     if (checkpoint := pretraining.newest_checkpoint(output)) is not None:
         return str(checkpoint)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -22,6 +23,7 @@ from shortcuts.plots import STYLE
 
 Batch = dict[str, Tensor]
 NAMES = {"bert": "BERT", "lambdabert": "LambdaBERT"}
+WORD_FREQUENCIES = "word frequencies of the train text"
 COLORS = {"bert": "tab:gray", "lambdabert": "tab:blue"}
 STAGE = "studies/lambda_bert/02_pretrain.py"
 
@@ -46,11 +48,16 @@ def batches(pairs: PairDataset, tokenizer: Any, label: str, size: int, number: i
     ]
 
 
-def unigram_entropy(batches: Sequence[Batch], vocabulary: int) -> float:
-    """Entropy (nats) of the tokens to predict: the least loss of a model that ignores the context."""
+def unigram_loss(train: PairDataset, batches: Sequence[Batch], tokenizer: Any) -> float:
+    """Mean loss (nats) of the train text's word frequencies, one added to each, at the tokens to predict.
+
+    What a model reaches that ignores the context; special tokens, which are never to be predicted, are not counted.
+    """
+    counts = np.bincount(train.ids, minlength=len(tokenizer))
+    counts[tokenizer.all_special_ids] = 0
+    losses = torch.from_numpy(np.log(counts.sum() + len(counts)) - np.log(counts + 1))
     labels = torch.cat([batch["labels"][batch["labels"] != IGNORED] for batch in batches])
-    shares = torch.bincount(labels, minlength=vocabulary).double() / len(labels)
-    return float(-torch.special.xlogy(shares, shares).sum())
+    return float(losses[labels].mean())
 
 
 def kept_for_backward(model: Any, batch: Batch) -> int:
@@ -89,9 +96,11 @@ def speeds(models: Mapping[str, Any], batches: Mapping[str, Sequence[Batch]]) ->
 
 
 def table(found: Mapping[str, Mapping[str, Any]], unigram: float, memory: Mapping[str, int]) -> list[dict[str, Any]]:
-    """A row a model, and before them what guessing without context would reach on the same tokens and pairs."""
+    """A row a model, and before them what word frequencies and the commoner label reach on the same."""
     majority = next(iter(found.values()))["results"]["pair_majority"]
-    rows = [{"model": "no context", "mlm_loss": unigram, "perplexity": math.exp(unigram), "pair_accuracy": majority}]
+    rows = [
+        {"model": WORD_FREQUENCIES, "mlm_loss": unigram, "perplexity": math.exp(unigram), "pair_accuracy": majority}
+    ]
     for name, model in found.items():
         kept = ("mlm_loss", "perplexity", "pair_accuracy", "pair_loss", "parameters")
         rows.append({"model": name, **{key: model["results"][key] for key in kept}, "kept_bytes": memory[name]})
@@ -123,9 +132,13 @@ def training_figure(found: Mapping[str, Mapping[str, Any]], unigram: float, task
                 axis.plot(steps, values, marker="o", markersize=3, color=COLORS[name], label=NAMES[name])
             axis.set_xlabel("steps")
             axis.set_ylabel(label)
-        axes[0].axhline(unigram, color="0.6", linestyle="--", linewidth=1, label="unigram entropy")
+        axes[0].axhline(unigram, color="0.6", linestyle="--", linewidth=1, label=WORD_FREQUENCIES)
         majority = next(iter(found.values()))["results"]["pair_majority"]
         axes[1].axhline(majority, color="0.6", linestyle="--", linewidth=1, label="the commoner label")
+        pairs = next(iter(found.values()))["results"]["pairs"]
+        error = math.sqrt(majority * (1 - majority) / pairs)
+        axes[1].axhspan(majority - 2 * error, majority + 2 * error, color="0.9", label="± 2 standard errors of it")
+        axes[1].set_ylim(min(0.4, axes[1].get_ylim()[0]), max(0.7, axes[1].get_ylim()[1]))
         for axis in axes:
             axis.legend(fontsize=9)
         figure.suptitle(f"Held-out scores while pre-training, {about}")

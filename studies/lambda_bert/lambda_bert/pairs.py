@@ -70,24 +70,31 @@ def make_pairs(
         if task == "sop" and len(document) == 1:
             left_out["documents of a single line"] += 1
             continue
+        # The line that crosses the target is longer than most. Half of the documents are cut from their end, so that
+        # the later of two segments is not the longer one, by which their order could be told.
+        backwards = task == "sop" and draw.random() < 0.5
+        if backwards:
+            document = document[::-1]
         start = 0
         while start < len(document):
             target = draw.randint(2, room) if draw.random() < short_probability else room
             end = _collect(document, start, target, at_least=2 if task == "sop" else 1)
             if task == "sop" and end - start == 1:
-                left_out["single last lines"] += 1
+                left_out["single lines at an end"] += 1
                 break
             middle = start + draw.randint(1, max(1, end - start - 1))
-            first, second = _join(document[start:middle]), _join(document[middle:end])
+            one, other = document[start:middle], document[middle:end]
+            first, second = (_join(other[::-1]), _join(one[::-1])) if backwards else (_join(one), _join(other))
             label = int(end - middle == 0 or draw.random() < 0.5) if task == "nsp" else 0
             if label:
-                # As long as what it replaces, where there is such: its length shall not tell the label.
-                second = _elsewhere(documents, number, len(second) or target - len(first), draw)
+                # No longer than what it replaces, but for the rest of its last line: lengths shall not tell the label.
+                wanted = min(len(second) or target, target - len(first))
+                second = _elsewhere(documents, number, wanted, draw)
                 end = middle
-            first, second = _fit(first, second, room)
             if task == "sop" and draw.random() < 0.5:
                 first, second, label = second, first, 1
-            pairs.append(Pair(first, second, label))
+            # After the swap: otherwise the place of the cut would tell the label.
+            pairs.append(Pair(*_fit(first, second, room), label))
             start = end
     if not pairs:
         raise InputError("no document has two lines or more, so that there is no order to predict; give longer ones")
@@ -108,15 +115,22 @@ def _join(lines: Lines) -> list[int]:
 
 
 def _elsewhere(documents: Sequence[Lines], number: int, target: int, draw: random.Random) -> list[int]:
-    """Lines of about `target` tokens from a document other than `number`, each equally likely."""
+    """Lines of `target` tokens or a little more, from a document other than `number`, each document equally likely.
+
+    They start at a line after which the document is long enough, each equally likely; at its first if there is none.
+    """
     other = draw.randrange(len(documents) - 1)
     document = documents[other + (other >= number)]
-    start = draw.randrange(len(document))
+    last, length = len(document) - 1, len(document[-1])
+    while last and length < target:
+        last -= 1
+        length += len(document[last])
+    start = draw.randrange(last + 1)
     return _join(document[start : _collect(document, start, target, at_least=1)])
 
 
 def _fit(first: list[int], second: list[int], room: int) -> tuple[list[int], list[int]]:
-    """Shorten the longer segment, or both, to `room` tokens together; what lies where the two meet is kept."""
+    """Shorten the longer segment, or both, to `room` tokens together: the first loses its start, the second its end."""
     keep = min(len(first), max(room - len(second), (room + 1) // 2))
     return first[len(first) - keep :], second[: room - keep]
 

@@ -128,6 +128,8 @@ class Settings:
         known("text", self.text, self.sources, "sources")
         if len(set(self.models)) < len(self.models):
             raise InputError(f"models is {list(self.models)}; name each once")
+        if missing := {"bert", "lambdabert"}.difference(self.models):
+            raise InputError(f"models is {list(self.models)}; {missing.pop()} is missing, which it is compared with")
 
     @property
     def chosen_source(self) -> DocstringsText | FilesText:
