@@ -709,7 +709,7 @@ def test_a_tokenizer_larger_than_the_model_is_refused(toy, tmp_path, monkeypatch
     shutil.copytree(toy / "bert", tmp_path / "narrow")
     config = json.loads((tmp_path / "narrow" / "config.json").read_text())
     (tmp_path / "narrow" / "config.json").write_text(json.dumps({**config, "vocab_size": 50}))
-    given = ("--do_eval", *common(toy, tmp_path / "out"), "--config_name", tmp_path / "narrow")
+    given = ("--do_train", *common(toy, tmp_path / "out"), "--config_name", tmp_path / "narrow")
     assert program(toy, monkeypatch, *given) == 2
     assert "the tokenizer has 4,096 tokens but vocab_size is 50" in capsys.readouterr().err
 
