@@ -429,8 +429,9 @@ def test_pairs_are_alike_as_their_group_says():
 # --- language models: training and measuring ----------------------------------------------------------------
 
 LITTLE = LanguageModels(
-    corpus="none", sentences=100, shapes=("tiny-bert",), registered=(), layers=None, steps=6, batch=2,
-    steps_per_checkpoint=2, tokens=20, pairs=5, neighbors=3, seed=0,
+    corpus="none", sentences=100, shapes=("tiny-bert",), registered=(), layers=None,
+    steps={"tiny-bert": 6, "tiny-gpt2": 6}, context=None, batch=2, steps_per_checkpoint=2, tokens=20,
+    pairs=5, neighbors=3, seed=0,
 )  # fmt: skip
 
 
@@ -467,7 +468,7 @@ def test_tied_and_untied_models_differ_by_one_matrix_and_see_the_same_batches(pr
         seen[tied] = (subject, found)
         assert found["tied"] == tied == (found["agreement"]["rank_correlation"] == pytest.approx(1))
         assert found["causal"] == (name == "tiny-gpt2")
-        assert len(subject.losses) == LITTLE.steps
+        assert len(subject.losses) == LITTLE.steps[name]
     tied, untied = seen[True][1], seen[False][1]
     vocabulary = len(seen[True][0].tokenizer)
     # Of an untied BERT the library keeps a second bias of the head, which it does not use.
@@ -507,12 +508,24 @@ def test_what_was_trained_is_saved_as_a_model_that_a_registry_can_name(project, 
 
 def test_a_shape_is_trained_with_the_share_of_warm_up_and_full_rows_that_the_project_gives_it():
     params = read_params(REPOSITORY / "params.yaml")
-    found = lm.training_settings(params, "tiny-bert", replace(LITTLE, steps=600), tied=False)
+    found = lm.training_settings(params, "tiny-bert", replace(LITTLE, steps={"tiny-bert": 600}), tied=False)
     assert found.layers == 6
     assert lm.training_settings(params, "tiny-bert", replace(LITTLE, layers=2), tied=False).layers == 2
     assert (found.steps, found.warmup_steps, found.full_context_steps, found.tied) == (600, 30, 100, False)
+    assert found.contexts == [32, 128]
+    for context in (16, 32):  # no longer than the rows with which the shape begins: all are alike
+        short = lm.training_settings(params, "tiny-bert", replace(LITTLE, context=context), tied=False)
+        assert short.contexts == [context]
+    longer = lm.training_settings(params, "tiny-bert", replace(LITTLE, context=64), tied=False)
+    assert longer.contexts == [32, 64]
     with pytest.raises(InputError, match="did you mean 'tiny-bert'"):
         lm.training_settings(params, "tiny-bart", LITTLE, tied=False)
+    with pytest.raises(InputError, match="language_models.steps"):
+        lm.training_settings(params, "tiny-gpt2", replace(LITTLE, steps={"tiny-bert": 600}), tied=False)
+    with pytest.raises(InputError, match="shapes names 'tiny-bert', which is not in language_models.steps"):
+        replace(LITTLE, steps={"tiny-gpt2": 4})
+    with pytest.raises(InputError, match=r"steps.tiny-bert is 0"):
+        replace(LITTLE, steps={"tiny-bert": 0})
 
 
 # --- the stages ----------------------------------------------------------------------------------------------
@@ -552,7 +565,8 @@ def little_study(tmp_path, prose):
     study["clones"] |= {"corpus": "my-text", "sentences": 200, "number": 5, "random_pairs": 4}
     study["clones"]["model"] |= {"layers": 1, "embedding": 8, "heads": 2, "feedforward": 16}
     study["clones"]["training"] |= {"steps": 4, "batch": 8, "steps_per_record": 2, "validation_batches": 1}
-    study["language_models"] |= {"corpus": "my-text", "sentences": 200, "steps": 4, "batch": 2, "layers": 1}
+    study["language_models"] |= {"corpus": "my-text", "sentences": 200, "context": None, "batch": 2, "layers": 1}
+    study["language_models"]["steps"] = {"tiny-bert": 4, "tiny-gpt2": 4}
     study["language_models"] |= {"tokens": 20, "pairs": 5, "neighbors": 3}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
     return tmp_path

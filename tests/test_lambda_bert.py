@@ -115,6 +115,9 @@ def test_parameter_counts():
         ({"key_depth": 0}, "key_depth = 0"),
         ({"intra_depth": 0}, "intra_depth = 0"),
         ({"num_lambda_queries": 0}, "num_lambda_queries = 0"),
+        ({"hidden_size": 0}, "hidden_size = 0"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers = 0"),
+        ({"max_position_embeddings": 0}, "max_position_embeddings = 0"),
         ({"relative_global": True, "strict_original": True}, "relative_global = True and strict_original = True"),
         ({"relative_global": True, "local_context_size": 5}, "relative_global = True needs local_context_size = None"),
         ({"strict_original": True, "local_context_size": 5}, "strict_original = True needs .* but it is 5"),
@@ -138,6 +141,12 @@ def test_impossible_input_is_refused():
         model()
     with pytest.raises(ValueError, match=r"attention_mask has shape \(2, 6\)"):
         model(ids(), attention_mask=torch.ones(2, 6))
+    with pytest.raises(ValueError, match="attention_mask has the value -1; it must be 1 at tokens"):
+        model(ids(), attention_mask=torch.full((2, 7), -1))
+    with pytest.raises(ValueError, match="0 tokens"):
+        model(ids(1, 0))
+    with pytest.raises(ValueError, match="output_lambda_params"):
+        model(ids(), output_attentions=True)
     torch.testing.assert_close(model(inputs_embeds=embedded).last_hidden_state, model(ids()).last_hidden_state)
 
 
@@ -320,6 +329,7 @@ def test_batch_norm_of_tokens_is_torchs_own_on_the_tokens_alone():
         torch.testing.assert_close(found[mask] if tokens is mask else found.flatten(0, 1), expected)
     torch.testing.assert_close(own.running_mean, torchs.running_mean)
     torch.testing.assert_close(own.running_var, torchs.running_var)
+    assert own.num_batches_tracked == torchs.num_batches_tracked == 3
     torch.testing.assert_close(own.eval()(x), torchs.eval()(x.flatten(0, 1)).view_as(x))
     with pytest.raises(ValueError, match="2 tokens or more"):
         own.train()(torch.zeros(1, 1, 4))
@@ -411,6 +421,11 @@ def test_every_parameter_is_initialised(context):
     for projection in (layer.attention.self.query, layer.attention.self.key, layer.attention.self.value):
         assert 0.8 * bound < projection.weight.abs().max() <= bound
     assert float(layer.attention.self.positions.weight.detach().std()) == pytest.approx(1, abs=0.3)
+    torch.manual_seed(0)
+    gentle = made(LambdaBertForPreTraining, **own, position_initializer_range=0.1, query_scale_init_value=0.3)
+    gentle = gentle.lambdabert.encoder.layer[0].attention.self
+    assert float(gentle.positions.weight.detach().std()) == pytest.approx(0.1, abs=0.03)
+    assert torch.allclose(gentle.query_norm.weight, torch.tensor(0.3))
     assert float(layer.intermediate.dense.weight.detach().std()) == pytest.approx(0.02, rel=0.1)
     assert float(model.lambdabert.embeddings.word_embeddings.weight.detach().std()) == pytest.approx(0.02, rel=0.1)
     for name, parameter in model.named_parameters():

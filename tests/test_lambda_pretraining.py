@@ -364,16 +364,21 @@ def test_scores_are_means_over_tokens_and_pairs_whatever_the_batches():
     labels[torch.rand(6, 5, generator=generator) < 0.6] = pretraining.IGNORED
     labels[2] = pretraining.IGNORED
     pair_labels = torch.randint(0, 2, (6,), generator=generator)
+    masked = torch.rand(6, 5, generator=generator) < 0.7
     parts = [
-        pretraining.reduce_logits((logits[part], pair_logits[part], None), (labels[part], pair_labels[part]))
+        pretraining.reduce_logits(
+            (logits[part], pair_logits[part], None), (labels[part], pair_labels[part]), masked[part]
+        )
         for part in (slice(0, 1), slice(1, 6))
     ]
     found = pretraining.scores(
         SimpleNamespace(predictions=torch.cat(parts).numpy(), label_ids=(labels.numpy(), pair_labels.numpy()))
     )
     log_p = logits.double().log_softmax(-1)
-    expected = -np.mean([float(log_p[i, j, t]) for i in range(6) for j, t in enumerate(labels[i].tolist()) if t >= 0])
-    assert found["mlm_loss"] == pytest.approx(expected, rel=1e-6)
+    losses = {(i, j): -float(log_p[i, j, t]) for i in range(6) for j, t in enumerate(labels[i].tolist()) if t >= 0}
+    for key, kept in (("mlm_loss", (True, False)), ("mask_loss", (True,)), ("visible_loss", (False,))):
+        expected = np.mean([loss for place, loss in losses.items() if bool(masked[place]) in kept])
+        assert found[key] == pytest.approx(expected, rel=1e-6), key
     assert found["perplexity"] == math.exp(found["mlm_loss"])
     assert found["pair_loss"] == pytest.approx(float(F.cross_entropy(pair_logits, pair_labels)), rel=1e-6)
     assert found["pair_accuracy"] == pytest.approx(float((pair_logits.argmax(1) == pair_labels).float().mean()))
@@ -383,7 +388,16 @@ def test_scores_are_means_over_tokens_and_pairs_whatever_the_batches():
 # --- training --------------------------------------------------------------------------------------------------
 
 SHAPE = Shape(
-    layers=2, width=32, intermediate=64, heads=2, initializer_range=0.05, key_depth=4, intra_depth=2, local_context=5
+    layers=2,
+    width=32,
+    intermediate=64,
+    heads=2,
+    initializer_range=0.05,
+    key_depth=4,
+    intra_depth=2,
+    local_context=5,
+    position_initializer_range=0.02,
+    query_scale=0.1,
 )
 
 
@@ -566,15 +580,31 @@ def test_memory_kept_for_the_backward_pass_is_counted_once():
     assert comparison.kept_for_backward(Twice(), batch) == (50 + 50) * 4
 
 
-def test_word_frequencies_are_counted_on_the_train_text_and_judged_on_the_targets():
-    tokenizer = type("Five", (), {"all_special_ids": [0, 4], "__len__": lambda self: 5})()
+def test_the_best_guess_without_context_is_bayes_rule_on_how_tokens_are_masked():
+    tokenizer = type("Five", (), {"all_special_ids": [0, 4], "mask_token_id": 4, "__len__": lambda self: 5})()
     train = SimpleNamespace(ids=np.array([0, 1, 1, 1, 2, 4, 4], dtype=np.int32))
+    p = np.array([1, 4, 2, 1, 1]) / 9  # 4 words seen, and one added to each of 5
     labels = torch.tensor([[1, 1, -100, 2], [3, -100, 1, 2]])
-    # 4 words seen and one added to each of 5: shares 4/9, 2/9 and 1/9 of tokens 1, 2 and 3.
-    expected = -(3 * math.log(4 / 9) + 2 * math.log(2 / 9) + math.log(1 / 9)) / 6
-    assert comparison.unigram_loss(train, [{"labels": labels}], tokenizer) == pytest.approx(expected)
-    rows = [{"labels": row[None]} for row in labels]
-    assert comparison.unigram_loss(train, rows, tokenizer) == pytest.approx(expected)
+    seen = torch.tensor([[4, 1, 3, 3], [4, 1, 2, 4]])
+    joint = np.zeros((5, 5))  # of what was there and what is seen
+    for there in range(5):
+        joint[there, 4] += 0.8 * p[there]
+        joint[there, there] += 0.1 * p[there]
+        joint[there] += 0.1 * p[there] / 5
+    joint[:, 4] = 0.8 * p  # what a mask drawn at random adds is left out
+    losses = {}
+    for label, token in zip(labels.flatten().tolist(), seen.flatten().tolist(), strict=True):
+        if label >= 0:
+            chance = joint[label, token] / joint[:, token].sum()
+            losses.setdefault(token == 4, []).append(-math.log(chance))
+    whole = {"labels": labels, "input_ids": seen}
+    rows = [{"labels": label[None], "input_ids": ids[None]} for label, ids in zip(labels, seen, strict=True)]
+    for batches in ([whole], rows):
+        found = comparison.losses_without_context(train, batches, tokenizer)
+        assert found["mask_loss"] == pytest.approx(np.mean(losses[True]))
+        assert found["visible_loss"] == pytest.approx(np.mean(losses[False]))
+        assert found["mlm_loss"] == pytest.approx(np.mean(losses[True] + losses[False]))
+        assert found["perplexity"] == pytest.approx(math.exp(found["mlm_loss"]))
 
 
 # --- the program -----------------------------------------------------------------------------------------------
@@ -766,7 +796,7 @@ def test_the_stages_run_and_a_killed_one_gives_the_same_bytes_in_another_process
     first = files_of(one)
     results = json.loads(first["data/wikitext-2/nsp/bert/results.json"])
     rows = json.loads(first["tables/wikitext-2/nsp/pretraining/comparison.json"])
-    assert [row["model"] for row in rows] == [comparison.WORD_FREQUENCIES, "bert", "lambdabert"]
+    assert [row["model"] for row in rows] == [comparison.WITHOUT_CONTEXT, "bert", "lambdabert"]
     assert rows[1]["mlm_loss"] == results["mlm_loss"]
     # As if it had been killed after its second checkpoint, before DVC's deletion of the out.
     shutil.copytree(one, two)

@@ -46,7 +46,7 @@ def main() -> None:
     resumed = "from the start" if checkpoint is None else f"continued from {checkpoint.name}"
     print(
         f"{args.model}: {settings.pretrain.steps:,} steps ({resumed}), MLM loss {results['mlm_loss']:.3f} nats "
-        f"(perplexity {results['perplexity']:.1f}), {settings.task.upper()} accuracy {results['pair_accuracy']:.3f}, "
+        f"({results['mask_loss']:.3f} at [MASK]), {settings.task.upper()} accuracy {results['pair_accuracy']:.3f}, "
         f"in {settings.folders.model(args.model)}"
     )
 

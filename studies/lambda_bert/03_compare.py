@@ -35,12 +35,12 @@ def main() -> None:
         name: comparison.batches(train, tokenizer, label, settings.pretrain.batch, 12) for name, label in labels.items()
     }
     held_out = comparison.batches(validation, tokenizer, "pairs", 64)
-    unigram = comparison.unigram_loss(train, held_out, tokenizer)
+    floor = comparison.losses_without_context(train, held_out, tokenizer)
     memory = {name: comparison.kept_for_backward(model, steps[name][0]) for name, model in models.items()}
-    rows = comparison.table(found, unigram, memory)
+    rows = comparison.table(found, floor, memory)
     artifacts.save_json(folders.pretraining_table / "comparison.json", rows)
     comparison.save_csv(folders.pretraining_table / "comparison.csv", rows)
-    figure = comparison.training_figure(found, unigram, task, settings.text)
+    figure = comparison.training_figure(found, floor, task, settings.text)
     plots.save(figure, dict.fromkeys(("svg", "pdf", "png"), folders.pretraining_plots), "pretraining")
     speeds = comparison.speeds(models, steps)
     artifacts.save_json(folders.timings / "speed.json", {"tokens_per_second": speeds})

@@ -35,10 +35,10 @@ def main() -> None:
     params, wanted = read_params(study.REGISTRY), settings.distil
     teacher, tokenizer = shortcut.load_subject(settings, params, wanted.teacher, args.device)
     sentences = shortcut.load_sentences(params)
-    cut = partial(tokenizer, truncation=True, max_length=settings.pairs.block_size)
+    longest = teacher.network.config.max_position_embeddings
+    cut = partial(tokenizer, truncation=True, max_length=longest)
     ids = {split: cut(texts)["input_ids"] for split, texts in sentences.items()}
-    block = settings.pairs.block_size
-    model = models.new_model(args.model, settings.shape, tokenizer, block, settings.task, settings.seed)
+    model = models.new_model(args.model, settings.shape, tokenizer, longest, settings.task, settings.seed)
     model.to(teacher.device)
     distillation.adopt(model, teacher)
     bar = partial(tqdm, desc=f"{args.model}: distil", unit=" steps", disable=None)

@@ -25,13 +25,14 @@ def main() -> None:
     params, wanted = read_params(study.REGISTRY), settings.lambdas
     model, tokenizer = shortcut.load_subject(settings, params, wanted.model, args.device)
     maps = shortcut.load_maps(settings, model)
+    longest = model.network.config.max_position_embeddings
     drawn = shortcut.load_sentences(params)
     train, validation = drawn["train"][: wanted.train], drawn["validation"][: wanted.validation]
     sentences = [*train, *validation]
     texts, shifts = probing.shift_bigrams(sentences, settings.seed)
 
     found: dict[str, list] = {"spectra": [], "probes": []}
-    networks = {"untrained": shortcut.untrained(settings, tokenizer, args.device), "trained": model.network}
+    networks = {"untrained": shortcut.untrained(settings, tokenizer, longest, args.device), "trained": model.network}
     for name, network in tqdm(networks.items(), desc=f"{wanted.model}: lambdas", unit=" models", disable=None):
         plain, shifted = (lambdas.export(network, tokenizer, one) for one in (sentences, texts))
         found["spectra"] += inside.spectra(plain.part(len(train)), name)

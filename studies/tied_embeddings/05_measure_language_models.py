@@ -45,7 +45,7 @@ def main() -> None:
     for variant in study.VARIANTS if args.train else [None]:
         label = f"{args.model}_{variant}" if variant else args.model
         if variant:
-            with tqdm(total=settings.steps, desc=f"{label}: train", unit="step", disable=None) as bar:
+            with tqdm(total=settings.steps.get(args.model), desc=f"{label}: train", unit="step", disable=None) as bar:
                 subject = language_models.trained(
                     params,
                     settings,

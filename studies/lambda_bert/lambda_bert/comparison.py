@@ -23,7 +23,7 @@ from shortcuts.plots import STYLE
 
 Batch = dict[str, Tensor]
 NAMES = {"bert": "BERT", "lambdabert": "LambdaBERT"}
-WORD_FREQUENCIES = "word frequencies of the train text"
+WITHOUT_CONTEXT = "without context"
 COLORS = {"bert": "tab:gray", "lambdabert": "tab:blue"}
 STAGE = "studies/lambda_bert/02_pretrain.py"
 
@@ -48,16 +48,28 @@ def batches(pairs: PairDataset, tokenizer: Any, label: str, size: int, number: i
     ]
 
 
-def unigram_loss(train: PairDataset, batches: Sequence[Batch], tokenizer: Any) -> float:
-    """Mean loss (nats) of the train text's word frequencies, one added to each, at the tokens to predict.
+def losses_without_context(train: PairDataset, batches: Sequence[Batch], tokenizer: Any) -> dict[str, float]:
+    """Mean losses (nats) of the best guess that sees no other token, as `scores` calls them, on the tokens to predict.
 
-    What a model reaches that ignores the context; special tokens, which are never to be predicted, are not counted.
+    Behind [MASK] that is the train text's frequencies p, one added to each count. A token in sight is its own with
+    probability p / (p + 1 / V), since as many stay as give way to a random one of the V; else p again.
     """
-    counts = np.bincount(train.ids, minlength=len(tokenizer))
+    counts = np.bincount(train.ids, minlength=len(tokenizer)).astype(np.float64)
     counts[tokenizer.all_special_ids] = 0
-    losses = torch.from_numpy(np.log(counts.sum() + len(counts)) - np.log(counts + 1))
-    labels = torch.cat([batch["labels"][batch["labels"] != IGNORED] for batch in batches])
-    return float(losses[labels].mean())
+    p = torch.from_numpy((counts + 1) / (counts.sum() + len(counts)))
+    predicted = [batch["labels"] != IGNORED for batch in batches]
+    labels = torch.cat([batch["labels"][where] for batch, where in zip(batches, predicted, strict=True)])
+    seen = torch.cat([batch["input_ids"][where] for batch, where in zip(batches, predicted, strict=True)])
+    own = p[seen] / (p[seen] + 1 / len(p))
+    in_sight = own * (seen == labels) + (1 - own) * p[labels]
+    masked = seen == tokenizer.mask_token_id
+    losses = -torch.where(masked, p[labels], in_sight).log()
+    return {
+        "mlm_loss": float(losses.mean()),
+        "perplexity": math.exp(float(losses.mean())),
+        "mask_loss": float(losses[masked].mean()),
+        "visible_loss": float(losses[~masked].mean()),
+    }
 
 
 def kept_for_backward(model: Any, batch: Batch) -> int:
@@ -95,36 +107,44 @@ def speeds(models: Mapping[str, Any], batches: Mapping[str, Sequence[Batch]]) ->
     return {name: statistics.median(values[1:]) for name, values in measured.items()}
 
 
-def table(found: Mapping[str, Mapping[str, Any]], unigram: float, memory: Mapping[str, int]) -> list[dict[str, Any]]:
-    """A row a model, and before them what word frequencies and the commoner label reach on the same."""
+def table(
+    found: Mapping[str, Mapping[str, Any]], without_context: Mapping[str, float], memory: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """A row a model, and before them what a guess without context and the commoner label reach on the same."""
     majority = next(iter(found.values()))["results"]["pair_majority"]
-    rows = [
-        {"model": WORD_FREQUENCIES, "mlm_loss": unigram, "perplexity": math.exp(unigram), "pair_accuracy": majority}
-    ]
+    rows: list[dict[str, Any]] = [{"model": WITHOUT_CONTEXT, **without_context, "pair_accuracy": majority}]
     for name, model in found.items():
-        kept = ("mlm_loss", "perplexity", "pair_accuracy", "pair_loss", "parameters")
+        kept = (*without_context, "pair_accuracy", "pair_loss", "parameters")
         rows.append({"model": name, **{key: model["results"][key] for key in kept}, "kept_bytes": memory[name]})
     return rows
 
 
 def text(rows: Sequence[Mapping[str, Any]], speeds: Mapping[str, float], task: str) -> str:
     """The table as a reader wants it, in Markdown, with the speeds measured now."""
-    titles = ("parameters", "MLM loss", "perplexity", f"{task.upper()} accuracy", "kept for backward", "tokens/s")
+    losses = ("MLM loss", "perplexity", "loss at [MASK]", "loss in sight")
+    titles = ("parameters", *losses, f"{task.upper()} accuracy", "kept for backward", "tokens/s")
     lines = [f"| model | {' | '.join(titles)} |", "|---|" + "---:|" * len(titles)]
     for row in rows:
         name = row["model"]
         own = [f"{row['kept_bytes'] / 2**20:.1f} MiB", f"{speeds[name]:,.0f}"] if name in speeds else ["", ""]
         parameters = f"{row['parameters']:,}" if "parameters" in row else ""
-        scores = [f"{row['mlm_loss']:.3f}", f"{row['perplexity']:.1f}", f"{row['pair_accuracy']:.3f}"]
+        scores = [f"{row[key]:.3f}" for key in ("mlm_loss", "mask_loss", "visible_loss", "pair_accuracy")]
+        scores.insert(1, f"{row['perplexity']:.1f}")
         lines.append("| " + " | ".join([NAMES.get(name, name), parameters, *scores, *own]) + " |")
     return "\n".join(lines) + "\n"
 
 
-def training_figure(found: Mapping[str, Mapping[str, Any]], unigram: float, task: str, about: str) -> Figure:
-    """Held-out losses over the steps: masked tokens on the left, pairs on the right."""
-    panels = {"eval_mlm_loss": "masked tokens: loss (nats)", "eval_pair_accuracy": f"{task.upper()}: accuracy"}
+def training_figure(
+    found: Mapping[str, Mapping[str, Any]], without_context: Mapping[str, float], task: str, about: str
+) -> Figure:
+    """Held-out scores over the steps: tokens behind [MASK], tokens in sight, and pairs."""
+    panels = {
+        "eval_mask_loss": "loss at [MASK] (nats)",
+        "eval_visible_loss": "loss at tokens in sight (nats)",
+        "eval_pair_accuracy": f"{task.upper()}: accuracy",
+    }
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
+        figure, axes = plt.subplots(1, 3, figsize=(12, 3.4))
         for axis, (key, label) in zip(axes, panels.items(), strict=True):
             for name, model in found.items():
                 lines = [line for line in model["log"] if key in line]
@@ -132,13 +152,14 @@ def training_figure(found: Mapping[str, Mapping[str, Any]], unigram: float, task
                 axis.plot(steps, values, marker="o", markersize=3, color=COLORS[name], label=NAMES[name])
             axis.set_xlabel("steps")
             axis.set_ylabel(label)
-        axes[0].axhline(unigram, color="0.6", linestyle="--", linewidth=1, label=WORD_FREQUENCIES)
+        for axis, key in zip(axes, ("mask_loss", "visible_loss"), strict=False):
+            axis.axhline(without_context[key], color="0.6", linestyle="--", linewidth=1, label=WITHOUT_CONTEXT)
         majority = next(iter(found.values()))["results"]["pair_majority"]
-        axes[1].axhline(majority, color="0.6", linestyle="--", linewidth=1, label="the commoner label")
+        axes[2].axhline(majority, color="0.6", linestyle="--", linewidth=1, label="the commoner label")
         pairs = next(iter(found.values()))["results"]["pairs"]
         error = math.sqrt(majority * (1 - majority) / pairs)
-        axes[1].axhspan(majority - 2 * error, majority + 2 * error, color="0.9", label="± 2 standard errors of it")
-        axes[1].set_ylim(min(0.4, axes[1].get_ylim()[0]), max(0.7, axes[1].get_ylim()[1]))
+        axes[2].axhspan(majority - 2 * error, majority + 2 * error, color="0.9", label="± 2 standard errors of it")
+        axes[2].set_ylim(min(0.4, axes[2].get_ylim()[0]), max(0.7, axes[2].get_ylim()[1]))
         for axis in axes:
             axis.legend(fontsize=9)
         figure.suptitle(f"Held-out scores while pre-training, {about}")

@@ -23,6 +23,9 @@ class LambdaBertConfig(PreTrainedConfig):
     intra_depth: u, how many keys and values a token gives.
     local_context_size: r, odd: a token's position lambda sums over the r tokens around it, its own in the middle.
         None: over all tokens.
+    position_initializer_range: the standard deviation of position weights at the start; 1 in the original.
+    query_scale_init_value: the weight of the queries' batch norm at the start; 1 in the original. With it at 0.1 and
+        position weights at 0.02 a new block keeps most of what it was given, as one with attention does, and learns.
     output_lambda_params: return the content lambda of every layer, (batch, key_depth, v).
     relative_global: with all tokens as context, position weights follow the distance of two tokens alone, as in a
         local context: (2 max_position_embeddings - 1) of them in place of max_position_embeddings². Recommended.
@@ -57,6 +60,8 @@ class LambdaBertConfig(PreTrainedConfig):
     key_depth: int = 8
     intra_depth: int = 4
     local_context_size: int | None = None
+    position_initializer_range: float | int = 1.0
+    query_scale_init_value: float | int = 1.0
     output_lambda_params: bool = True
     gradient_checkpointing: bool = False
     relative_global: bool = False
@@ -77,7 +82,8 @@ class LambdaBertConfig(PreTrainedConfig):
 
     def validate_architecture(self) -> None:
         """Raise `ValueError` if the sizes and switches do not fit together; called whenever a configuration is made."""
-        for field in ("num_lambda_queries", "key_depth", "intra_depth"):
+        counts = ("hidden_size", "num_hidden_layers", "max_position_embeddings")
+        for field in (*counts, "num_lambda_queries", "key_depth", "intra_depth"):
             value = getattr(self, field)
             if value < 1:
                 raise ValueError(f"{field} = {value}, but it must be at least 1")

@@ -99,7 +99,14 @@ class PointwiseConvolution(nn.Linear):
 
 
 class TokenBatchNorm(nn.BatchNorm1d):
-    """Batch norm of (B, N, channels) over sentences and positions, or over the real tokens among them."""
+    """Batch norm of (B, N, channels) over sentences and positions, or over the real tokens among them.
+
+    initial_scale: the weight of every channel at the start.
+    """
+
+    def __init__(self, channels: int, initial_scale: float = 1.0) -> None:
+        super().__init__(channels)
+        self.initial_scale = initial_scale
 
     def forward(self, states: Tensor, tokens: Tensor | None = None) -> Tensor:
         """
@@ -117,6 +124,8 @@ class TokenBatchNorm(nn.BatchNorm1d):
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked += 1
         for running, seen in ((self.running_mean, mean), (self.running_var, variance)):
             assert running is not None
             assert self.momentum is not None
@@ -200,7 +209,7 @@ class LambdaLayer(nn.Module):
         self.query = PointwiseConvolution(config.hidden_size, h * k)
         self.key = PointwiseConvolution(config.hidden_size, k * u)
         self.value = PointwiseConvolution(config.hidden_size, v * u)
-        self.query_norm = TokenBatchNorm(h * k)
+        self.query_norm = TokenBatchNorm(h * k, config.query_scale_init_value)
         self.value_norm = TokenBatchNorm(v * u)
         self.positions = _positions(config)
 
@@ -281,7 +290,8 @@ class LambdaBertEncoder(nn.Module):
 class LambdaBertPreTrainedModel(BertPreTrainedModel):
     """Loading, saving and initialisation, as in BERT.
 
-    Convolutions keep the framework's initialisation and position weights are N(0, 1), as in the original.
+    Convolutions keep the framework's initialisation, as in the original; position weights and query norms have
+    their own.
     """
 
     config: LambdaBertConfig
@@ -299,9 +309,11 @@ class LambdaBertPreTrainedModel(BertPreTrainedModel):
         if isinstance(module, PointwiseConvolution):
             init.kaiming_uniform_(module.weight, a=math.sqrt(5))
         elif isinstance(module, (LocalPositions, GlobalPositions)):
-            init.normal_(module.weight)
+            init.normal_(module.weight, std=self.config.position_initializer_range)
         else:
             super()._init_weights(module)
+            if isinstance(module, TokenBatchNorm):
+                init.constant_(module.weight, module.initial_scale)
 
 
 class LambdaBertModel(LambdaBertPreTrainedModel):
@@ -338,6 +350,13 @@ class LambdaBertModel(LambdaBertPreTrainedModel):
         if len(given) != 1:
             raise ValueError(f"give either input_ids or inputs_embeds; {'both' if given else 'neither'} was given")
         batch, tokens = given[0].shape[:2]
+        if kwargs.get("output_attentions"):
+            raise ValueError(
+                "output_attentions = True, but a lambda layer computes no attention; output_lambda_params = True "
+                "returns the content lambdas"
+            )
+        if not tokens:
+            raise ValueError("the sequence has 0 tokens; give 1 or more")
         if tokens > self.config.max_position_embeddings:
             raise ValueError(
                 f"the sequence has {tokens} tokens, more than max_position_embeddings = "
@@ -348,6 +367,11 @@ class LambdaBertModel(LambdaBertPreTrainedModel):
                 raise ValueError(
                     f"attention_mask has shape {tuple(attention_mask.shape)}, but the tokens {(batch, tokens)}; a "
                     "lambda layer knows tokens and padding, no mask between tokens"
+                )
+            if (attention_mask < 0).any():
+                raise ValueError(
+                    f"attention_mask has the value {attention_mask.min().item():g}; it must be 1 at tokens and 0 at "
+                    "padding, not a mask to add"
                 )
             attention_mask = attention_mask.bool()
             if not self.config.mask_padding and not attention_mask.all():

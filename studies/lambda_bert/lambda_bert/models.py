@@ -48,6 +48,8 @@ def configuration(kind: str, shape: Shape, tokenizer: Any, context: int, task: T
         key_depth=shape.key_depth,
         intra_depth=shape.intra_depth,
         local_context_size=shape.local_context,
+        position_initializer_range=shape.position_initializer_range,
+        query_scale_init_value=shape.query_scale,
         relative_global=shape.local_context is None,
         mask_padding=True,
         token_only_batchnorm=True,

@@ -80,30 +80,39 @@ def _pad(rows: list[Tensor], value: int) -> Tensor:
 # --- scores ----------------------------------------------------------------------------------------------------
 
 
-def reduce_logits(logits: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
-    """What is kept of a batch: for each pair (B, 4) the sum of its token losses, the number of tokens predicted, the
-    pair's loss, and whether its label was predicted. All losses are in nats."""
+def reduce_logits(logits: Sequence[Tensor], labels: Sequence[Tensor], masked: Tensor) -> Tensor:
+    """What is kept of a batch: for each pair (B, 6) the sum of its token losses and the number of tokens predicted, the
+    same of those behind [MASK] alone, the pair's loss, and whether its label was predicted. All losses are in nats.
+
+    masked: (B, N) bool, where [MASK] is.
+    """
     tokens, pairs = logits[:2]
     targets, pair_targets = labels
-    losses = F.cross_entropy(tokens.float().transpose(1, 2), targets, reduction="none", ignore_index=IGNORED)
+    losses = F.cross_entropy(tokens.float().transpose(1, 2), targets, reduction="none", ignore_index=IGNORED).double()
     pair_losses = F.cross_entropy(pairs.float(), pair_targets, reduction="none")
     right = pairs.argmax(dim=-1) == pair_targets
-    columns = [losses.double().sum(1), (targets != IGNORED).sum(1), pair_losses, right]
+    predicted = targets != IGNORED
+    behind = masked & predicted
+    columns = [losses.sum(1), predicted.sum(1), (losses * behind).sum(1), behind.sum(1), pair_losses, right]
     return torch.stack([column.double() for column in columns], dim=1)
 
 
 def scores(prediction: EvalPrediction) -> dict[str, float]:
     """Mean losses (nats) and the accuracy over all predicted tokens and pairs, whatever the batches were.
 
-    perplexity: exp of the mean token loss alone. pair_majority: the accuracy of always saying the commoner label.
+    perplexity: exp of the mean token loss alone. mask_loss, visible_loss: the mean token loss behind [MASK], and where
+    the token, or a random one, was left in sight; the first alone tells whether a model uses the context.
+    pair_majority: the accuracy of always saying the commoner label.
     """
-    token_losses, tokens, pair_losses, right = np.asarray(prediction.predictions).sum(axis=0)
+    token_losses, tokens, mask_losses, masks, pair_losses, right = np.asarray(prediction.predictions).sum(axis=0)
     pair_labels = np.asarray(prediction.label_ids[1])
     number = len(pair_labels)
     mlm_loss = float(token_losses / tokens)
     return {
         "mlm_loss": mlm_loss,
         "perplexity": math.exp(mlm_loss) if mlm_loss < LARGEST else math.inf,
+        "mask_loss": float(mask_losses / masks) if masks else math.nan,
+        "visible_loss": float((token_losses - mask_losses) / (tokens - masks)) if tokens > masks else math.nan,
         "pair_loss": float(pair_losses / number),
         "pair_accuracy": float(right / number),
         "pair_majority": float(max(pair_labels.mean(), 1 - pair_labels.mean())),
@@ -172,7 +181,6 @@ class PairTrainer(Trainer):
             eval_dataset=validation,
             processing_class=tokenizer,
             compute_metrics=scores,
-            preprocess_logits_for_metrics=reduce_logits,
             callbacks=[_Epochs(train), *callbacks],
         )
         # BERT takes any keyword, but does not divide its loss by the number of accumulated batches.
@@ -188,6 +196,13 @@ class PairTrainer(Trainer):
         pairs = F.cross_entropy(outputs["seq_relationship_logits"].detach().float(), inputs[self.pair_label])
         self._pair_loss, self._batches = self._pair_loss + pairs, self._batches + 1
         return (loss, outputs) if return_outputs else loss
+
+    def prediction_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        loss, logits, labels = super().prediction_step(model, inputs, *args, **kwargs)
+        if logits is None:  # the loss alone was wanted
+            return loss, logits, labels
+        masked = (inputs["input_ids"] == self.processing_class.mask_token_id).to(logits[0].device)
+        return loss, reduce_logits(logits, labels, masked), labels
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         if "loss" in logs and self._batches:
@@ -214,8 +229,8 @@ class _Epochs(TrainerCallback):
 def evaluate(trainer: PairTrainer, task: Task) -> dict[str, Any]:
     """The scores of `trainer`'s model on its validation pairs, masked the same every time."""
     found = trainer.evaluate()
-    names = ("mlm_loss", "perplexity", "pair_loss", "pair_accuracy", "pair_majority", "predicted_tokens", "pairs")
-    scored = {name: found[f"eval_{name}"] for name in names}
+    names = ("mlm_loss", "perplexity", "mask_loss", "visible_loss", "pair_loss", "pair_accuracy", "pair_majority")
+    scored = {name: found[f"eval_{name}"] for name in (*names, "predicted_tokens", "pairs")}
     return {"task": task, **scored, "parameters": trainer.model.num_parameters()}
 
 

@@ -56,6 +56,8 @@ class Shape:
     key_depth: int = at_least(1)
     intra_depth: int = at_least(1)
     local_context: int | None = at_least(1)
+    position_initializer_range: float = between(0, 1)
+    query_scale: float = between(0, 10)
 
     def __post_init__(self) -> None:
         if self.width % self.heads or self.width % 2:

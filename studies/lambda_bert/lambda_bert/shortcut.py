@@ -55,10 +55,9 @@ def load_subject(settings: Settings, params: Params, name: str, device: str) -> 
     return models.load_registered(entry, name, device), tokenizer
 
 
-def untrained(settings: Settings, tokenizer: Any, device: str) -> Any:
-    """The LambdaBERT from which the pre-training began, in evaluation mode."""
-    block = settings.pairs.block_size
-    network = new_model("lambdabert", settings.shape, tokenizer, block, settings.task, settings.seed)
+def untrained(settings: Settings, tokenizer: Any, longest: int, device: str) -> Any:
+    """The LambdaBERT from which the pre-training began, for sentences of up to so many tokens, in evaluation mode."""
+    network = new_model("lambdabert", settings.shape, tokenizer, longest, settings.task, settings.seed)
     return network.to(models.choose_device(device)).eval()
 
 

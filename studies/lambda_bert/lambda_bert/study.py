@@ -74,7 +74,8 @@ def new_trainer(
 
 def history(trainer: PairTrainer) -> list[dict[str, float]]:
     """What was logged at each checkpoint, without how long it took."""
-    kept = ("step", "loss", "mlm_loss", "pair_loss", "eval_mlm_loss", "eval_pair_loss", "eval_pair_accuracy")
+    evaluated = ("mlm_loss", "mask_loss", "visible_loss", "pair_loss", "pair_accuracy")
+    kept = ("step", "loss", "mlm_loss", "pair_loss", *(f"eval_{name}" for name in evaluated))
     lines: dict[int, dict[str, float]] = {}
     for line in trainer.state.log_history:
         if "loss" in line or "eval_mlm_loss" in line:

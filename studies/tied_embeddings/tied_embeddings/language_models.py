@@ -241,15 +241,20 @@ def save(folder: Path, subject: Subject, result: Mapping[str, Any]) -> None:
 def training_settings(params: Params, shape: str, settings: LanguageModels, tied: bool) -> Training:
     """The project's settings of a shape with the study's budget; warm-up and full rows keep their shares."""
     known("--model", shape, params.training, "training of the project's params.yaml")
-    whole = params.training[shape]
-    share, full = settings.steps / whole.steps, whole.full_context_steps
+    known("--model", shape, settings.steps, "language_models.steps of the study's params.yaml")
+    whole, steps = params.training[shape], settings.steps[shape]
+    share, full = steps / whole.steps, whole.full_context_steps
+    context = settings.context or whole.context
+    grows = whole.short_context is not None and whole.short_context < context
     return replace(
         whole,
         layers=settings.layers or whole.layers,
-        steps=settings.steps,
+        context=context,
+        short_context=whole.short_context if grows else None,
+        steps=steps,
         batch=settings.batch,
         warmup_steps=round(share * whole.warmup_steps),
-        full_context_steps=None if full is None else round(share * full),
+        full_context_steps=round(share * full) if grows and full is not None else None,
         steps_per_checkpoint=settings.steps_per_checkpoint,
         tied=tied,
     )

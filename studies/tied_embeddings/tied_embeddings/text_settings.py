@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from shortcuts.errors import InputError
-from shortcuts.params import at_least, between
+from shortcuts.params import at_least, between, known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +64,18 @@ class LanguageModels:
     shapes: tuple[str, ...] = field(metadata={"nonempty": True})  # keys of `training` in the project's params.yaml
     registered: tuple[str, ...]  # keys of `registry` there: trained already, only measured
     layers: int | None = at_least(1)  # of every shape; None: as many as it has
-    steps: int = at_least(1)
-    batch: int = at_least(1)  # rows of the shape's whole context
+    steps: dict[str, int]  # shape -> steps of training
+    context: int | None = at_least(8)  # tokens in a row; None: the shape's whole context
+    batch: int = at_least(1)  # rows of that many tokens
     steps_per_checkpoint: int = at_least(1)
     tokens: int = at_least(20)  # the most common ones, whose vectors are compared
     pairs: int = at_least(1)
     neighbors: int = at_least(1)
     seed: int = between(0, 2**63)  # of the random pairs
+
+    def __post_init__(self) -> None:
+        for shape in self.shapes:
+            known("shapes", shape, self.steps, "language_models.steps")
+        for shape, steps in self.steps.items():
+            if steps < 1:
+                raise InputError(f"steps.{shape} is {steps}, but must be at least 1")
