@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -556,6 +557,28 @@ def test_the_two_models_of_the_study_have_the_same_size(tokenizer):
     ]
     assert abs(sizes[1] / sizes[0] - 1) < 0.01
     assert max(sizes) * 2 < 5e6  # bytes, in half precision
+
+
+def mixing_share(kind, shape, tokenizer, dataset):
+    """The share that attention's or the lambda layer's output has in its sum with the stream, in the first block."""
+    model = models.new_model(kind, shape, tokenizer, 64, "nsp", 0).train()
+    seen = {}
+    block = model.base_model.encoder.layer[0]
+    block.register_forward_pre_hook(lambda module, given: seen.update(stream=given[0]))
+    block.attention.output.dense.register_forward_hook(lambda module, given, found: seen.update(added=found))
+    batch = pretraining.PairCollator(tokenizer)([dataset[index] for index in range(8)])
+    with torch.no_grad():
+        model(**batch)
+    real = batch["attention_mask"].bool()
+    stream, added = seen["stream"][real], seen["added"][real]
+    return float(added.var(0).sum() / (stream + added).var(0).sum())
+
+
+def test_a_new_lambda_layer_leaves_the_stream_alone_as_new_attention_does(tokenizer, small):
+    shares = {kind: mixing_share(kind, SETTINGS.shape, tokenizer, small["nsp"]) for kind in ("bert", "lambdabert")}
+    assert max(shares.values()) < 0.1, shares
+    original = replace(SETTINGS.shape, position_initializer_range=1.0, query_scale=1.0)
+    assert mixing_share("lambdabert", original, tokenizer, small["nsp"]) > 0.9  # the positive control
 
 
 def test_the_shipped_configuration_is_that_of_the_study(tokenizer):

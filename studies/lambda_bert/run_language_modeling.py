@@ -10,7 +10,7 @@ with --sop, whether the two stand in their order (sentence-order prediction). A 
 command. Nothing is reported to any service unless --report_to says so. Every argument of TrainingArguments is taken.
 
 Example: python studies/lambda_bert/run_language_modeling.py --do_train --do_eval --sop --output_dir lambdabert-sop \\
-             --tokenizer_name models/tiny-bert --config_name studies/lambda_bert/small.json --block_size 128 \\
+             --tokenizer_name models/tiny-bert --config_name studies/lambda_bert/small.json --block_size 64 \\
              --max_steps 50
 """
 

@@ -73,25 +73,29 @@ def when_to_tie(gaps: Table, agreements: Table, pairs: Table, about: str) -> Fig
     """
     with plt.rc_context({**STYLE, "axes.axisbelow": True}):
         figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4.3), width_ratios=(1, 1.15, 1))
-        _gaps(left, gaps)
+        _gaps(left, gaps, {row["model"]: row["held_out_loss"] for row in agreements})
         _followed(middle, agreements)
         _pairs(right, pairs)
         figure.suptitle(f"When to tie input and output embeddings: small models on {about}")
     return figure
 
 
-def _gaps(axis: Axes, table: Table) -> None:
+def _gaps(axis: Axes, table: Table, held_out: Mapping[str, float]) -> None:
+    ends = {}
     for color, shape in zip(SHAPES, dict.fromkeys(row["shape"] for row in table), strict=False):
         rows = [row for row in table if row["shape"] == shape]
         x, gap, low, high = (np.array([row[key] for row in rows]) for key in ("step", "gap", "low", "high"))
         axis.plot(x, gap, "o-", markersize=3, color=color, label=shape)
         axis.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
+        ends[shape] = held_out[f"{shape}_untied"] - held_out[f"{shape}_tied"]
+        axis.plot(x[-1], ends[shape], "D", markersize=7, markerfacecolor="white", color=color, zorder=3)
+    axis.plot([], [], "D", markersize=7, markerfacecolor="white", color="0.3", label="held out, at the end")
     axis.axhline(0, color="0.3", linewidth=0.8)
     # A single unstable step of training would make the rest of the picture flat.
     edges = np.percentile([row[key] for row in table for key in ("low", "high")], (3, 97))
-    limit = 1.6 * max(0.02, *np.abs(edges))
+    limit = 1.6 * max(0.02, *np.abs(edges), *map(abs, ends.values()))
     axis.set(title="1. What does tying cost?", xlabel="training steps", xlim=(0, None), ylim=(-limit, limit))
-    axis.set_ylabel("loss, untied minus tied (nats per token)")
+    axis.set_ylabel("training loss, untied minus tied (nats per token)")
     axis.annotate("tied is better", (0.98, 0.97), xycoords="axes fraction", ha="right", va="top", color="0.3")
     axis.annotate("untied is better", (0.98, 0.03), xycoords="axes fraction", ha="right", va="bottom", color="0.3")
     axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
@@ -112,7 +116,7 @@ def _followed(axis: Axes, table: Table) -> None:
         )
     axis.axhline(0, color="0.3", linewidth=0.8)
     names = [f"{row['model'].replace('_', chr(10))}\nroles agree: {row['text_agreement']:.2f}" for row in table]
-    axis.set_xticks(x, names, fontsize=7.5)
+    axis.set_xticks(x, names, fontsize=7)
     axis.grid(visible=False, axis="x")
     top = max(row[f"{a}_follows_{b}"] for row in table for a in ROLES for b in ROLES)
     axis.set(title="2. Which role of tokens do vectors reflect?", ylabel="rank correlation of distances")
@@ -139,4 +143,6 @@ def _pairs(axis: Axes, table: Table) -> None:
     axis.set_xlim(-0.6, len(groups) - 0.4)
     axis.grid(visible=False, axis="x")
     axis.set(title="3. Pairs of tokens, by their use in the text", ylabel="distance relative to random pairs")
-    axis.legend(fontsize=8)
+    bottom, top = axis.get_ylim()
+    axis.set_ylim(bottom, top + 0.3 * (top - bottom))  # room for the legend
+    axis.legend(fontsize=8, loc="upper center", ncols=2)
