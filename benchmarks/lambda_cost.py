@@ -26,6 +26,7 @@ KINDS = {
     "lambda, window of 25": {"local_context_size": 25},
 }
 COLORS = dict(zip(KINDS, ("tab:red", "tab:orange", "tab:green", "tab:blue"), strict=True))
+LINES = dict(zip(KINDS, ("-", "-", "-", "--"), strict=True))  # the last lies upon the third where memory is drawn
 QUANTITIES = {"ms": "CPU milliseconds", "MiB": "peak memory (MiB)"}
 
 
@@ -102,7 +103,7 @@ def draw(points: dict[tuple[str, int], dict[str, float]], tokens: list[int], out
             for kind in KINDS:
                 values = [points[kind, length][quantity] for length in tokens]
                 label = f"{kind}: {exponent(tokens, values):.2f}"
-                axis.loglog(tokens, values, marker="o", markersize=3.5, color=COLORS[kind], label=label)
+                axis.loglog(tokens, values, LINES[kind], marker="o", markersize=3.5, color=COLORS[kind], label=label)
             axis.set_xticks(tokens, [f"{length:,}" for length in tokens])
             axis.minorticks_off()
             axis.set(xlabel="tokens", ylabel=name)
