@@ -118,6 +118,10 @@ def test_parameter_counts():
         ({"hidden_size": 0}, "hidden_size = 0"),
         ({"num_hidden_layers": 0}, "num_hidden_layers = 0"),
         ({"max_position_embeddings": 0}, "max_position_embeddings = 0"),
+        ({"vocab_size": 0}, "vocab_size = 0"),
+        ({"position_initializer_range": -1}, "position_initializer_range = -1"),
+        ({"query_scale_init_value": float("nan")}, "query_scale_init_value = nan"),
+        ({"output_attentions": True}, "output_attentions = True"),
         ({"relative_global": True, "strict_original": True}, "relative_global = True and strict_original = True"),
         ({"relative_global": True, "local_context_size": 5}, "relative_global = True needs local_context_size = None"),
         ({"strict_original": True, "local_context_size": 5}, "strict_original = True needs .* but it is 5"),
@@ -142,7 +146,7 @@ def test_impossible_input_is_refused():
     with pytest.raises(ValueError, match=r"attention_mask has shape \(2, 6\)"):
         model(ids(), attention_mask=torch.ones(2, 6))
     with pytest.raises(ValueError, match="attention_mask has the value -1; it must be 1 at tokens"):
-        model(ids(), attention_mask=torch.full((2, 7), -1))
+        model(ids(), attention_mask=torch.full((2, 7), -1.0))
     with pytest.raises(ValueError, match="0 tokens"):
         model(ids(1, 0))
     with pytest.raises(ValueError, match="output_lambda_params"):

@@ -588,6 +588,18 @@ def test_the_shipped_configuration_is_that_of_the_study(tokenizer):
     assert shipped == own
 
 
+def test_the_guess_without_context_is_judged_on_the_trainers_own_masks(tokenizer, small, tmp_path):
+    settings = replace(SETTINGS, pretrain=replace(SETTINGS.pretrain, batch=8, masked=0.3, steps=1))
+    trainer = study.new_trainer(settings, "bert", tokenizer, small["nsp"], small["nsp"], tmp_path)
+    theirs = [batch["labels"] for batch in trainer.get_eval_dataloader()]
+    collate = study.collator(settings, tokenizer)
+    ours = [batch["labels"] for batch in comparison.batches(collate, small["nsp"], 64)]
+    assert all(torch.equal(one, other) for one, other in zip(theirs, ours, strict=True))
+    assert pretraining.evaluate(trainer, "nsp")["predicted_tokens"] == sum(
+        int((labels != pretraining.IGNORED).sum()) for labels in ours
+    )
+
+
 def test_memory_kept_for_the_backward_pass_is_counted_once():
     class Twice(torch.nn.Module):
         def __init__(self):

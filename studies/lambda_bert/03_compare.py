@@ -32,9 +32,10 @@ def main() -> None:
     models = {name: load_model(folders.model(name)) for name in settings.models}
     labels = {name: pair_label(model, task) for name, model in models.items()}
     steps = {
-        name: comparison.batches(train, tokenizer, label, settings.pretrain.batch, 12) for name, label in labels.items()
+        name: comparison.batches(study.collator(settings, tokenizer, label), train, settings.pretrain.batch, 12)
+        for name, label in labels.items()
     }
-    held_out = comparison.batches(validation, tokenizer, "pairs", 64)
+    held_out = comparison.batches(study.collator(settings, tokenizer), validation, 64)
     floor = comparison.losses_without_context(train, held_out, tokenizer)
     memory = {name: comparison.kept_for_backward(model, steps[name][0]) for name, model in models.items()}
     rows = comparison.table(found, floor, memory)

@@ -5,7 +5,7 @@ Reads   the teacher, a key of the registry in the project's params.yaml, which h
 Writes  studies/lambda_bert/data/TEXT/TASK/distilled-MODEL/   configuration, tokenizer, half-precision weights, and
         results.json: the error of each block, and the loss beside the teacher's
 
-Pre-trained side by side the two learn so differently much that they are hard to compare; here both imitate the same.
+Pre-trained side by side, the two learn so unequally much that they are hard to compare; here both imitate one teacher.
 
 Example: python studies/lambda_bert/04_distil.py --model lambdabert
 """

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForPreTraining, HfArgumentParser, TrainingArguments, set_seed
 
 from lambda_bert import LambdaBertConfig, documents, pairs, pretraining
@@ -138,6 +139,8 @@ def check(named: ModelArguments, text: DataArguments, args: TrainingArguments) -
     for name, value in (("duplicates", text.duplicates), *((name, getattr(args, name)) for name in counts)):
         if value < 1:
             raise InputError(f"--{name} is {value}; it must be at least 1")
+    if args.do_eval and args.prediction_loss_only:
+        raise InputError("--prediction_loss_only would leave --do_eval without its scores; leave it out")
     if args.dataloader_persistent_workers:
         raise InputError("--dataloader_persistent_workers would mask the same tokens in every epoch; leave it out")
     resume = args.resume_from_checkpoint
@@ -173,7 +176,7 @@ def load_or_new(
         else:
             set_seed(args.seed)
             model = AutoModelForPreTraining.from_config(config, dtype=torch.float32)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"cannot load {name}: {reason}") from error
     if not args.do_train and learned != task:
@@ -209,10 +212,11 @@ def sizes(model: Any) -> dict[str, Any]:
 
 
 def switches(model: Any) -> dict[str, Any]:
-    """What a configuration sets besides sizes: with other values the same weights make another model."""
+    """What a configuration sets besides sizes: with other values the same weights make, or begin, another model."""
     names = ("mask_padding", "token_only_batchnorm", "strict_original", "pair_objective", "local_context_size")
     dropout = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout_prob")
-    return {name: getattr(model.config, name) for name in (*names, *dropout) if hasattr(model.config, name)}
+    start = ("initializer_range", "position_initializer_range", "query_scale_init_value")
+    return {name: getattr(model.config, name) for name in (*names, *dropout, *start) if hasattr(model.config, name)}
 
 
 def resume_from(named: ModelArguments, args: TrainingArguments, output: Path) -> str | None:

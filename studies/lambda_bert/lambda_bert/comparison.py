@@ -39,9 +39,8 @@ def load_results(settings: Settings) -> dict[str, dict[str, Any]]:
     }
 
 
-def batches(pairs: PairDataset, tokenizer: Any, label: str, size: int, number: int | None = None) -> list[Batch]:
-    """The first batches of a dataset, or all; label: what the model calls the labels of pairs."""
-    collate = PairCollator(tokenizer, pair_label=label)
+def batches(collate: PairCollator, pairs: PairDataset, size: int, number: int | None = None) -> list[Batch]:
+    """The first batches of a dataset, or all."""
     starts = range(0, len(pairs), size)[:number]
     return [
         collate.torch_call([pairs[index] for index in range(start, min(start + size, len(pairs)))]) for start in starts

@@ -1,5 +1,6 @@
 """Configuration of LambdaBERT: BERT with lambda layers in place of self-attention."""
 
+import math
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -12,6 +13,18 @@ AUTO_MAP = {
     "AutoModelForMaskedLM": "modeling_lambdabert.LambdaBertForMaskedLM",
     "AutoModelForPreTraining": "modeling_lambdabert.LambdaBertForPreTraining",
 }
+
+COUNTS = (  # what there must be one of at least
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+    "num_lambda_queries",
+    "key_depth",
+    "intra_depth",
+)
 
 
 @strict
@@ -82,11 +95,16 @@ class LambdaBertConfig(PreTrainedConfig):
 
     def validate_architecture(self) -> None:
         """Raise `ValueError` if the sizes and switches do not fit together; called whenever a configuration is made."""
-        counts = ("hidden_size", "num_hidden_layers", "max_position_embeddings")
-        for field in (*counts, "num_lambda_queries", "key_depth", "intra_depth"):
+        for field in COUNTS:
             value = getattr(self, field)
             if value < 1:
                 raise ValueError(f"{field} = {value}, but it must be at least 1")
+        for field in ("initializer_range", "position_initializer_range", "query_scale_init_value"):
+            value = getattr(self, field)
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{field} = {value}, but it must be a number from 0 up")
+        if self.output_attentions:
+            raise ValueError("output_attentions = True, but a lambda layer computes no attention; leave it out")
         if self.hidden_size % self.num_lambda_queries:
             raise ValueError(
                 f"hidden_size = {self.hidden_size} is not divisible by num_lambda_queries = {self.num_lambda_queries}"

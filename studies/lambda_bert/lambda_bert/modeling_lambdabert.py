@@ -368,7 +368,9 @@ class LambdaBertModel(LambdaBertPreTrainedModel):
                     f"attention_mask has shape {tuple(attention_mask.shape)}, but the tokens {(batch, tokens)}; a "
                     "lambda layer knows tokens and padding, no mask between tokens"
                 )
-            if (attention_mask < 0).any():
+            # Masks to add are floating; to look into others would cost a GPU a stop, and a compiler the graph.
+            looked_into = attention_mask.is_floating_point() and not torch.compiler.is_compiling()
+            if looked_into and (attention_mask < 0).any():
                 raise ValueError(
                     f"attention_mask has the value {attention_mask.min().item():g}; it must be 1 at tokens and 0 at "
                     "padding, not a mask to add"

@@ -56,7 +56,7 @@ def load_subject(settings: Settings, params: Params, name: str, device: str) -> 
 
 
 def untrained(settings: Settings, tokenizer: Any, longest: int, device: str) -> Any:
-    """The LambdaBERT from which the pre-training began, for sentences of up to so many tokens, in evaluation mode."""
+    """A LambdaBERT as pre-training begins with, for sentences of up to so many tokens, in evaluation mode."""
     network = new_model("lambdabert", settings.shape, tokenizer, longest, settings.task, settings.seed)
     return network.to(models.choose_device(device)).eval()
 

@@ -14,7 +14,7 @@ from transformers import PrinterCallback, TrainingArguments
 
 from lambda_bert.models import new_model
 from lambda_bert.pairs import VALIDATION, PairDataset
-from lambda_bert.pretraining import PairTrainer, locked
+from lambda_bert.pretraining import PairCollator, PairTrainer, locked
 from lambda_bert.settings import Settings
 from shortcuts import artifacts
 from shortcuts.resume import WORK
@@ -70,6 +70,12 @@ def new_trainer(
     trainer = PairTrainer(model, options, tokenizer, settings.task, train, validation, settings.pretrain.masked)
     trainer.remove_callback(PrinterCallback)  # the log is saved
     return trainer
+
+
+def collator(settings: Settings, tokenizer: Any, label: str = "pairs") -> PairCollator:
+    """What masks as the trainer of `new_trainer` does; label: what the model calls the labels of pairs."""
+    seed = derive(settings.seed, "batches") % 2**32
+    return PairCollator(tokenizer, mlm_probability=settings.pretrain.masked, seed=seed, pair_label=label)
 
 
 def history(trainer: PairTrainer) -> list[dict[str, float]]:

@@ -123,6 +123,9 @@ def figures_of(found: Found, settings: Settings) -> dict[str, Figure]:
     shown = {name: own for name, own in found.items() if name in TITLES and not name.endswith("no-decay")}
     if shown:
         drawn["overview"] = figures.grid(shown, TITLES, "Distance of two symbols of equal meaning over training")
+    others = {name: own for name, own in found.items() if name not in TITLES and name not in settings.ablation}
+    if others:
+        drawn["other_shapes"] = figures.grid(others, {}, "Distance of two symbols of equal meaning, in other shapes")
     if settings.ablation and set(settings.ablation) <= set(found):
         titles = {name: f"weight decay {settings.experiments[name].weight_decay:g}" for name in settings.ablation}
         drawn["weight_decay"] = figures.grid(
