@@ -344,6 +344,14 @@ def test_a_sentence_of_padding_alone_is_no_nan():
     assert made(local_context_size=5, **PADDED)(ids(), mask).last_hidden_state.isfinite().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float32])
+def test_a_model_with_a_mask_can_be_exported(dtype):
+    model, mask = made(local_context_size=5, **PADDED), torch.tensor([[1] * 7, [1] * 4 + [0] * 3], dtype=dtype)
+    exported = torch.export.export(model, (ids(),), {"attention_mask": mask}, strict=False).module()
+    found, expected = exported(ids(), attention_mask=mask), model(ids(), mask)
+    torch.testing.assert_close(found.last_hidden_state, expected.last_hidden_state)
+
+
 def test_unmasked_padding_is_warned_of_once(monkeypatch):
     from lambda_bert import modeling_lambdabert
 

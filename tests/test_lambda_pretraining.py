@@ -737,6 +737,7 @@ def test_the_program_continues_with_the_same_command_and_from_a_named_checkpoint
     ("arguments", "problem"),
     [
         ((), "nothing to do"),
+        (("--do_train", "--do_eval", "--prediction_loss_only", "True"), "--prediction_loss_only"),
         (("--do_eval",), "--do_eval alone needs a trained model"),
         (("--do_train", "--per_device_train_batch_size", "0"), "--per_device_train_batch_size is 0"),
         (("--do_train", "--per_device_eval_batch_size", "0"), "--per_device_eval_batch_size is 0"),
@@ -768,6 +769,29 @@ def test_wrong_input_is_one_line_and_exit_code_2(arguments, problem, toy, tmp_pa
     assert problem in error
     assert "Traceback" not in error
     assert error.strip().splitlines()[-1].startswith("run_language_modeling.py: error: ")
+
+
+def test_an_impossible_configuration_is_one_line(toy, tmp_path, monkeypatch, capsys):
+    config = json.loads((toy / "lambdabert" / "config.json").read_text())
+    for field, value in (("position_initializer_range", -1.0), ("hidden_size", 0), ("key_depth", "a")):
+        shutil.rmtree(tmp_path / "odd", ignore_errors=True)
+        shutil.copytree(toy / "lambdabert", tmp_path / "odd")
+        (tmp_path / "odd" / "config.json").write_text(json.dumps({**config, field: value}))
+        given = ("--do_train", *common(toy, tmp_path / "out"), "--config_name", tmp_path / "odd")
+        assert program(toy, monkeypatch, *given) == 2
+        said = capsys.readouterr().err
+        assert field in said
+        assert "Traceback" not in said
+
+
+def test_the_start_of_the_weights_is_part_of_the_recipe(toy, tmp_path, monkeypatch, capsys):
+    config = json.loads((toy / "lambdabert" / "config.json").read_text())
+    given = ("--do_train", "--max_steps", 2, "--save_steps", 1, *common(toy, tmp_path / "out"))
+    assert program(toy, monkeypatch, *given) == 0
+    shutil.copytree(toy / "lambdabert", tmp_path / "other")
+    (tmp_path / "other" / "config.json").write_text(json.dumps({**config, "query_scale_init_value": 0.7}))
+    assert program(toy, monkeypatch, *given, "--config_name", tmp_path / "other") == 2
+    assert "other switches" in capsys.readouterr().err
 
 
 def test_a_tokenizer_larger_than_the_model_is_refused(toy, tmp_path, monkeypatch, capsys):
