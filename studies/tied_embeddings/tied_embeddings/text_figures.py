@@ -145,4 +145,4 @@ def _pairs(axis: Axes, table: Table) -> None:
     axis.set(title="3. Pairs of tokens, by their use in the text", ylabel="distance relative to random pairs")
     bottom, top = axis.get_ylim()
     axis.set_ylim(bottom, top + 0.3 * (top - bottom))  # room for the legend
-    axis.legend(fontsize=8, loc="upper center", ncols=2)
+    axis.legend(fontsize=7.5, loc="upper center", ncols=2, columnspacing=1)
