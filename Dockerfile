@@ -37,7 +37,7 @@ WORKDIR /project
 # The packages first, and apart from the sources: a changed line of code does not install them anew. Nor does a mounted
 # folder whose files are younger than the image; after a change of constraints.txt, build again.
 COPY --chown=1000:1000 Makefile pyproject.toml constraints.txt README.md LICENSE ./
-COPY --chown=1000:1000 shortcuts/__init__.py shortcuts/
+COPY --chown=1000:1000 linear_shortcuts/__init__.py linear_shortcuts/_door.py linear_shortcuts/
 RUN python -m venv "$VENV" \
  && "$VENV/bin/pip" install --no-deps --index-url "$TORCH_INDEX" "$(grep '^torch==' constraints.txt)" \
  && make install \

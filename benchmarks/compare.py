@@ -34,12 +34,16 @@ import yaml
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from shortcuts import artifacts, fitting, hidden, models, tokens
-from shortcuts.families import PARTS
-from shortcuts.maps import LayerMaps, SubmoduleMaps, layer_files
-from shortcuts.params import read_params
-from shortcuts.stage import Folders
-from shortcuts.tables import markdown
+from linear_shortcuts.files import artifacts
+from linear_shortcuts.maps import fitting
+from linear_shortcuts.maps.linear_maps import LayerMaps, SubmoduleMaps, layer_files
+from linear_shortcuts.models import loading
+from linear_shortcuts.models.families import PARTS
+from linear_shortcuts.scores.tables import markdown
+from linear_shortcuts.settings.folders import Folders
+from linear_shortcuts.settings.params import read_params
+from linear_shortcuts.states import extraction, hidden_states
+from linear_shortcuts.text import tokens
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STAGES = {path.name[:2]: path for path in sorted((REPOSITORY / "stages").glob("[0-9]*.py"))}
@@ -136,12 +140,14 @@ class Study:
         self.run_apart("01")
         for number in ("03", "04", "05", "06", "07", "08", "09", "10"):
             self.startup[number] = self.run_apart(number)  # with imports, as a user starts them
-        self.model = models.load_model(checkpoint, device="cpu")
+        self.model = loading.load_model(checkpoint, device="cpu")
         self.network = AutoModelForCausalLM.from_pretrained(
             checkpoint, dtype=torch.float32
         ).eval()  # as the library has it
         self.data = {split: tokens.load_tokens(self.folders.tokens(split))[0] for split in ("train", "validation")}
-        self.states = {split: hidden.HiddenStates.open(self.folders.hidden(split)).stack() for split in self.data}
+        self.states = {
+            split: hidden_states.HiddenStates.open(self.folders.hidden(split)).stack() for split in self.data
+        }
         self.layer_maps = LayerMaps.load(self.folders.layer_maps)
         self.submodule_maps = SubmoduleMaps.load(self.folders.submodule_maps)
 
@@ -164,7 +170,7 @@ class Study:
         def forward() -> None:
             with torch.inference_mode():
                 for data in self.data.values():
-                    for batch in hidden.batches(data, self.model, self.params.extract.tokens_per_batch):
+                    for batch in extraction.batches(data, self.model, self.params.extract.tokens_per_batch):
                         self.model.encode(batch.ids, batch.mask)
 
         return seconds(forward)
@@ -172,8 +178,8 @@ class Study:
     def bare_extraction(self) -> float:
         def extract() -> None:
             for data in self.data.values():
-                for _, first, last in hidden.shard_ranges(len(data), self.params.extract.sentences_per_shard):
-                    hidden.extract(self.model, data, first, last, self.params.extract.tokens_per_batch)
+                for _, first, last in hidden_states.shard_ranges(len(data), self.params.extract.sentences_per_shard):
+                    extraction.extract(self.model, data, first, last, self.params.extract.tokens_per_batch)
 
         return seconds(extract)
 
@@ -342,7 +348,7 @@ def compare_fit(repeat: int, fits: int, rates: dict[str, float], layers: int = 1
     states = torch.randn(layers + 1, n, d, generator=generator)
     for layer in range(1, layers + 1):  # so that there is something to fit
         states[layer] += states[layer - 1]
-    shards = [hidden.Shard(part, torch.empty(0)) for part in states.split(1500, dim=1)]
+    shards = [extraction.Shard(part, torch.empty(0)) for part in states.split(1500, dim=1)]
     pairs = layers * (layers + 1) // 2
     floor = fit_floor(n, d, layers, rates)
     ours, theirs = [], []
@@ -366,7 +372,7 @@ def fit_floor(n: int, d: int, layers: int, rates: dict[str, float]) -> float:
     return double / rates["GFLOP/s float64"] / 1e9 + single / rates["GFLOP/s float32 by oneDNN"] / 1e9
 
 
-def fit_all(shards: Sequence[hidden.Shard], layers: int, width: int, folder: Path) -> None:
+def fit_all(shards: Sequence[extraction.Shard], layers: int, width: int, folder: Path) -> None:
     needed = {i: 1 + layers - i for i in range(layers)}
     for group in fitting.passes(needed, width, 4.0):
         moments = fitting.layer_moments(group, shards, layers, "all", torch.device("cpu"))

@@ -13,8 +13,8 @@ import time
 import numpy as np
 import torch
 
-from shortcuts.fitting import ROWS_OF_A_PRODUCT
-from shortcuts.regression import Gram, WhitenedMoments, columns, fit
+from linear_shortcuts.maps.fitting import ROWS_OF_A_PRODUCT
+from linear_shortcuts.maps.regression import Gram, WhitenedMoments, columns, fit
 
 
 def towering_states(rows: int, width: int, condition: float, seed: int) -> np.ndarray:

@@ -17,12 +17,19 @@ from typing import Any
 import torch
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel
 
-from shortcuts import artifacts, cost, exits, fitting, hidden, scores, sweep
-from shortcuts.maps import LayerMaps, SubmoduleMaps, layer_files, submodule_files
-from shortcuts.models import LanguageModel, arithmetic, choose_device, wrap
-from shortcuts.params import read_params
-from shortcuts.tables import markdown
-from shortcuts.tokens import Tokens
+from linear_shortcuts.files import artifacts
+from linear_shortcuts.maps import fitting
+from linear_shortcuts.maps.linear_maps import LayerMaps, SubmoduleMaps, layer_files, submodule_files
+from linear_shortcuts.models import cost
+from linear_shortcuts.models.language_model import LanguageModel
+from linear_shortcuts.models.loading import wrap
+from linear_shortcuts.models.precision import arithmetic
+from linear_shortcuts.scores import early_exit, exits, measures
+from linear_shortcuts.scores.tables import markdown
+from linear_shortcuts.settings.devices import choose_device
+from linear_shortcuts.settings.params import read_params
+from linear_shortcuts.states import extraction, hidden_states
+from linear_shortcuts.text.tokens import Tokens
 
 SHAPES: dict[str, Any] = {
     "toy": GPT2Config(n_embd=32, n_layer=3, n_head=2, vocab_size=500, n_positions=64),
@@ -105,12 +112,12 @@ def study(model: LanguageModel, data: dict[str, Tokens], precision: str, per_bat
     device, layers, d = model.device, model.layers, model.width
     spent: dict[str, float] = {}
 
-    def extract(split: str) -> list[hidden.Shard]:
-        ranges = hidden.shard_ranges(len(data[split]), 1500)
+    def extract(split: str) -> list[extraction.Shard]:
+        ranges = hidden_states.shard_ranges(len(data[split]), 1500)
         with arithmetic(precision, device):
-            return [hidden.extract(model, data[split], first, last, per_batch) for _, first, last in ranges]
+            return [extraction.extract(model, data[split], first, last, per_batch) for _, first, last in ranges]
 
-    hidden.extract(model, data["train"], 0, 64, per_batch)  # sets the device up
+    extraction.extract(model, data["train"], 0, 64, per_batch)  # sets the device up
     spent["extract"], shards = timed(lambda: {split: extract(split) for split in data}, device)
     folder = tempfile.TemporaryDirectory()
     layer_folder, submodule_folder = Path(folder.name) / "layers", Path(folder.name) / "submodules"
@@ -135,12 +142,12 @@ def study(model: LanguageModel, data: dict[str, Tokens], precision: str, per_bat
     states = torch.cat([shard.hidden_states for shard in shards["validation"]], dim=1).to(device)
     pairs = [(i, layers) for i in range(layers)]
     spent["r2 to the last layer"], r2 = timed(
-        lambda: scores.r2_pairs([states], {"mat": layer_maps.jump}, pairs), device
+        lambda: measures.r2_pairs([states], {"mat": layer_maps.jump}, pairs), device
     )
 
     def fixed_exits() -> list[dict[str, Any]]:
         chunks = []
-        for _, first, last in hidden.shard_ranges(states.shape[1], 500):
+        for _, first, last in hidden_states.shard_ranges(states.shape[1], 500):
             part = states[:, first:last]
             guesses = exits.layer_guesses(part, layer_maps)
             with arithmetic(precision, device):
@@ -160,11 +167,11 @@ def study(model: LanguageModel, data: dict[str, Tokens], precision: str, per_bat
     def thresholds() -> None:
         for mapping, lambdas in (("mat", early.lambdas), ("id", early.lambdas + early.id_lambdas)):
             own = [record for record in records if record["mapping"] == mapping]
-            sweep.sweep(own, data["validation"].positions, lambdas, mapping, counted)
+            early_exit.sweep(own, data["validation"].positions, lambdas, mapping, counted)
 
     spent["sweep"], _ = timed(thresholds, device)
     whole = records[layers]["top_ids"]
-    at_1 = [scores.in_top(whole, r["top_ids"][:, 0], 1).mean() for r in records if r["mapping"] == "mat"]
+    at_1 = [measures.in_top(whole, r["top_ids"][:, 0], 1).mean() for r in records if r["mapping"] == "mat"]
     folder.cleanup()
     return {
         "seconds": spent,

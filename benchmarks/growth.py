@@ -56,26 +56,28 @@ def measure(work: str, n: int, d: int, layers: int) -> dict[str, float]:
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from shortcuts import artifacts, fitting, hidden
-    from shortcuts.models import wrap
-    from shortcuts.tokens import Tokens
+    from linear_shortcuts.files import artifacts
+    from linear_shortcuts.maps import fitting
+    from linear_shortcuts.models.loading import wrap
+    from linear_shortcuts.states import extraction, hidden_states
+    from linear_shortcuts.text.tokens import Tokens
 
     torch.manual_seed(0)
     if work == "extract":
         config = GPT2Config(n_embd=d, n_layer=layers, n_head=4, vocab_size=1000, n_positions=64)
         model = wrap(GPT2LMHeadModel(config))
         tokens = Tokens(list(torch.randint(1000, (n, TOKENS))), torch.full((n,), TOKENS - 1))
-        hidden.extract(model, tokens, 0, 8, 1024)  # what the first call sets up belongs to no size
+        extraction.extract(model, tokens, 0, 8, 1024)  # what the first call sets up belongs to no size
 
         def run() -> None:
             with tempfile.TemporaryDirectory() as folder:
-                for number, first, last in hidden.shard_ranges(n, ROWS):
-                    for name, value in hidden.shard_files(
-                        hidden.extract(model, tokens, first, last, 1024), number
+                for number, first, last in hidden_states.shard_ranges(n, ROWS):
+                    for name, value in hidden_states.shard_files(
+                        extraction.extract(model, tokens, first, last, 1024), number
                     ).items():
                         artifacts.save(Path(folder) / name, value)
     else:
-        shard = hidden.Shard(torch.randn(layers + 1, ROWS, d), torch.empty(0))
+        shard = extraction.Shard(torch.randn(layers + 1, ROWS, d), torch.empty(0))
         fitting.layer_moments([layers - 1], [shard], layers, "all", torch.device("cpu"))[layers - 1].solve()
 
         shards = [shard] * (n // ROWS)  # as many rows to fold in, one shard in memory

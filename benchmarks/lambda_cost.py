@@ -95,7 +95,7 @@ def table(points: dict[tuple[str, int], dict[str, float]], tokens: list[int]) ->
 def draw(points: dict[tuple[str, int], dict[str, float]], tokens: list[int], out: Path) -> None:
     import matplotlib.pyplot as plt
 
-    from shortcuts import plots
+    from linear_shortcuts.figures import plots
 
     with plt.rc_context(plots.STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(10, 3.9))

@@ -15,9 +15,10 @@ from collections.abc import Iterator
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from shortcuts import fitting, hidden
-from shortcuts.models import wrap
-from shortcuts.tokens import Tokens
+from linear_shortcuts.maps import fitting
+from linear_shortcuts.models.loading import wrap
+from linear_shortcuts.states import extraction, hidden_states
+from linear_shortcuts.text.tokens import Tokens
 
 CPU = torch.device("cpu")
 
@@ -44,9 +45,9 @@ def million(tokens: int, layers: int = 12, width: int = 256, length: int = 64, s
     class Extraction:
         """Recorded anew in each of the two passes of the fit, since nothing is stored."""
 
-        def __iter__(self) -> Iterator[hidden.Shard]:
-            for _, first, last in hidden.shard_ranges(sentences, sentences_per_shard):
-                yield hidden.extract(model, data, first, last, 1024, "all")
+        def __iter__(self) -> Iterator[extraction.Shard]:
+            for _, first, last in hidden_states.shard_ranges(sentences, sentences_per_shard):
+                yield extraction.extract(model, data, first, last, 1024, "all")
 
     moments = fitting.layer_moments(range(layers), Extraction(), layers, "all", CPU)
     return sum(len(moments.pop(source).solve().matrices) for source in range(layers))
@@ -62,11 +63,11 @@ def largest_pass(
     class States:
         """Made anew, from the same seeds, in each of the two passes of the fit."""
 
-        def __iter__(self) -> Iterator[hidden.Shard]:
+        def __iter__(self) -> Iterator[extraction.Shard]:
             for seed in range(rows // rows_per_shard):
                 generator = torch.Generator().manual_seed(seed)
                 states = torch.randn(layers + 1, rows_per_shard, width, generator=generator)
-                yield hidden.Shard(states, torch.empty(0))
+                yield extraction.Shard(states, torch.empty(0))
 
     moments = fitting.layer_moments(group, States(), layers, "all", CPU)
     return sum(len(moments.pop(source).solve().matrices) for source in group)

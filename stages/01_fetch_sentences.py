@@ -6,15 +6,16 @@ Writes  data/sentences/CORPUS.pickle   a mapping with `train`, `validation` (lis
 Example: python stages/01_fetch_sentences.py
 """
 
-from shortcuts.stage import parse_args, run, sentences_file
+from linear_shortcuts.settings import parse_args, run, sentences_file
 
 
 def main() -> None:
     args = parse_args(__doc__, model=False)
     from tqdm import tqdm
 
-    from shortcuts import artifacts, corpora
-    from shortcuts.params import read_params
+    from linear_shortcuts.files import artifacts
+    from linear_shortcuts.settings import read_params
+    from linear_shortcuts.text import corpora
 
     params = read_params(args.params)
     corpus = params.chosen_corpus

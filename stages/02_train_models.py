@@ -10,18 +10,18 @@ Example: python stages/02_train_models.py --model tiny-gpt2
 
 from pathlib import Path
 
-from shortcuts.errors import InputError
-from shortcuts.stage import parse_args, run
+from linear_shortcuts.files import InputError
+from linear_shortcuts.settings import parse_args, run
 
 
 def main() -> None:
     args = parse_args(__doc__)
     from tqdm import tqdm
 
-    from shortcuts import docstrings, training
-    from shortcuts.corpora import make_splitter
-    from shortcuts.params import read_params
-    from shortcuts.resume import Partial
+    from linear_shortcuts.files import Partial
+    from linear_shortcuts.settings import read_params
+    from linear_shortcuts.text import docstrings, make_splitter
+    from linear_shortcuts.training import judgement, loop, tokenizers, training_text
 
     params = read_params(args.params)
     if args.model not in params.training:
@@ -29,26 +29,26 @@ def main() -> None:
     settings = params.training[args.model]
     split, _ = make_splitter("sentencizer")
     packages = tqdm(docstrings.installed_packages(), desc="read docstrings", unit="package", disable=None)
-    text = training.read_training_text(split, packages, settings.seed)
-    tokenizer = training.train_tokenizer(settings, (sentence for file in text.train for sentence in file))
-    rows = {context: training.pack(text.train, tokenizer, context) for context in settings.contexts}
+    text = training_text.read_training_text(split, packages, settings.seed)
+    tokenizer = tokenizers.train_tokenizer(settings, (sentence for file in text.train for sentence in file))
+    rows = {context: tokenizers.pack(text.train, tokenizer, context) for context in settings.contexts}
     tokens = rows[settings.context].size
 
     recipe = {"settings": vars(settings), "text": text.sha256}
     with Partial("02_train_models", args.model, recipe) as partial:
-        resumed, _ = training.newest_checkpoint(partial)
+        resumed, _ = loop.newest_checkpoint(partial)
         with tqdm(total=settings.steps, desc=f"{args.model}: train", unit="step", disable=None) as bar:
 
             def show(step: int, loss: float) -> None:
                 bar.update(step - bar.n)
                 bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
 
-            model = training.train(settings, rows, tokenizer, partial, show)
-        held_out_rows = training.pack(text.held_out, tokenizer, settings.context)
+            model = loop.train(settings, rows, tokenizer, partial, show)
+        held_out_rows = tokenizers.pack(text.held_out, tokenizer, settings.context)
         half = model.half().float()  # what a user loads, and so what is judged
-        result = training.evaluate(half, settings, held_out_rows, tokenizer)
+        result = judgement.evaluate(half, settings, held_out_rows, tokenizer)
         folder = Path("models") / args.model
-        training.save_model(folder, half, tokenizer, training.model_card(args.model, settings, text, tokens, result))
+        judgement.save_model(folder, half, tokenizer, judgement.model_card(args.model, settings, text, tokens, result))
         partial.forget_others()
     print(
         f"{args.model}: {settings.steps:,} steps ({resumed:,} resumed) on {tokens:,} tokens, held-out loss "

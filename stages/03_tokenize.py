@@ -9,15 +9,15 @@ A masked model's sampled token is [MASK] already. Bring your own two files in th
 Example: python stages/03_tokenize.py --model tiny-gpt2
 """
 
-from shortcuts.stage import SPLITS, Folders, parse_args, run, sentences_file
+from linear_shortcuts.settings import SPLITS, Folders, parse_args, run, sentences_file
 
 
 def main() -> None:
     args = parse_args(__doc__)
-    from shortcuts import artifacts, regression, tokens
-    from shortcuts.families import longest
-    from shortcuts.models import load_config, load_tokenizer, width
-    from shortcuts.params import read_params
+    from linear_shortcuts.files import artifacts
+    from linear_shortcuts.models import load_config, load_tokenizer, longest, width
+    from linear_shortcuts.settings import read_params
+    from linear_shortcuts.text import tokens
 
     params = read_params(args.params)
     entry = params.model(args.model)
@@ -34,7 +34,7 @@ def main() -> None:
             sentences[split], tokenizer, causal=family.causal, max_tokens=max_tokens, seed=params.seed
         )
         if split == "train":
-            regression.check_rows(len(made), width(config))
+            tokens.check_rows(len(made), width(config))
         card = {
             "corpus": sentences["card"],
             "sentences_sha256": artifacts.file_sha256(source),

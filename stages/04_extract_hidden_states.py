@@ -9,40 +9,42 @@ to the ranks that torchrun starts.
 Example: python stages/04_extract_hidden_states.py --model tiny-gpt2 --split train
 """
 
-from shortcuts.stage import SPLITS, Folders, parse_args, run
+from linear_shortcuts.settings import SPLITS, Folders, parse_args, run
 
 
 def main() -> None:
     args = parse_args(__doc__, device=True, split=True)
     from tqdm import tqdm
 
-    from shortcuts import artifacts, cards, hidden, models, ranks, tokens
-    from shortcuts.params import read_params
-    from shortcuts.resume import Partial
+    from linear_shortcuts.files import Partial, artifacts, ranks
+    from linear_shortcuts.models import arithmetic, loading
+    from linear_shortcuts.settings import read_params
+    from linear_shortcuts.states import extraction, hidden_states, provenance
+    from linear_shortcuts.text import tokens
 
     params = read_params(args.params)
     entry = params.model(args.model)
     folders = Folders(args.model, params.corpus)
     own = ranks.join(args.device)
-    model = models.load_registered(entry, args.model, args.device)
+    model = loading.load_registered(entry, args.model, args.device)
     for split in [args.split] if args.split else SPLITS:
         path = folders.tokens(split)
         data, tokens_card = tokens.load_tokens(path)
         tokens.check_fit(data, model.vocabulary, model.max_tokens, path)
         positions = params.extract.positions if split == "train" else "sampled"
         sha256 = artifacts.file_sha256(path)
-        vectors = hidden.count_vectors(data, positions)
+        vectors = extraction.count_vectors(data, positions)
         how = {"vectors": vectors, "positions": positions, "precision": params.extract.precision}
-        card = cards.states_card(model, tokens_card, sha256, params.corpus, split, len(data), **how)
+        card = provenance.states_card(model, tokens_card, sha256, params.corpus, split, len(data), **how)
         recipe = {"card": card, "extract": vars(params.extract), "device": model.device.type}
         with Partial("04_extract_hidden_states", f"{args.model}.{params.corpus}.{split}", recipe, ranks=own) as partial:
-            shards = hidden.shard_ranges(len(data), params.extract.sentences_per_shard)
+            shards = hidden_states.shard_ranges(len(data), params.extract.sentences_per_shard)
             todo = own.share([shard for shard in shards if shard[0] not in partial])
             bar = tqdm(todo, desc=f"{args.model}: {split}", unit=" shards", disable=None if own.first else True)
-            with models.arithmetic(params.extract.precision, model.device):
+            with arithmetic(params.extract.precision, model.device):
                 for number, first, last in bar:
-                    shard = hidden.extract(model, data, first, last, params.extract.tokens_per_batch, positions)
-                    partial.save(number, hidden.shard_files(shard, number))
+                    shard = extraction.extract(model, data, first, last, params.extract.tokens_per_batch, positions)
+                    partial.save(number, hidden_states.shard_files(shard, number))
             if not partial.gather():
                 continue
             partial.publish(folders.hidden(split), card)

@@ -9,24 +9,26 @@ source layers out to the ranks that torchrun starts.
 Example: python stages/05_fit_layer_maps.py --model tiny-gpt2
 """
 
-from shortcuts.stage import Folders, parse_args, run
+from linear_shortcuts.settings import Folders, parse_args, run
 
 
 def main() -> None:
     args = parse_args(__doc__, device=True)
     from tqdm import tqdm
 
-    from shortcuts import cards, fitting, hidden, maps, models, ranks, regression
-    from shortcuts.params import read_params
-    from shortcuts.resume import Partial
+    from linear_shortcuts.files import Partial, ranks
+    from linear_shortcuts.maps import fitting, linear_maps
+    from linear_shortcuts.settings import choose_device, read_params
+    from linear_shortcuts.states import hidden_states, provenance
+    from linear_shortcuts.text import tokens
 
     params = read_params(args.params)
     params.model(args.model)
     folders = Folders(args.model, params.corpus)
     own = ranks.join(args.device)
-    device = models.choose_device(args.device)
-    states = hidden.HiddenStates.open(folders.hidden("train"))
-    regression.check_rows(len(states), states.width)
+    device = choose_device(args.device)
+    states = hidden_states.HiddenStates.open(folders.hidden("train"))
+    tokens.check_rows(len(states), states.width)
     targets = {i: fitting.layer_targets(i, states.layers, params.fit.targets) for i in range(states.layers)}
 
     recipe = {"states": states.fingerprint, "targets": params.fit.targets, "device": device.type}
@@ -38,17 +40,17 @@ def main() -> None:
                 moments = fitting.layer_moments(group, states, states.layers, params.fit.targets, device)
                 for source in group:
                     solution = moments.pop(source).solve()
-                    files = maps.layer_files(source, targets[source], solution.matrices)
+                    files = linear_maps.layer_files(source, targets[source], solution.matrices)
                     partial.save(source, files, note=solution.rank)
                     bar.update()
         if not partial.gather():
             return
         found = {str(i): partial.note(i) for i in targets}
         matrices = len(partial.checksums())
-        partial.publish(folders.layer_maps, cards.maps_card(states.card, found))
+        partial.publish(folders.layer_maps, provenance.maps_card(states.card, found))
     print(
         f"{args.model}: {matrices} matrices from {len(targets)} source layers ({partial.resumed} resumed; "
-        f"{maps.describe_ranks(found, states.width)}), in {folders.layer_maps}"
+        f"{linear_maps.describe_ranks(found, states.width)}), in {folders.layer_maps}"
     )
 
 

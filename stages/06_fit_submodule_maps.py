@@ -9,25 +9,28 @@ ranks that torchrun starts.
 Example: python stages/06_fit_submodule_maps.py --model tiny-gpt2
 """
 
-from shortcuts.stage import Folders, parse_args, run
+from linear_shortcuts.settings import Folders, parse_args, run
 
 
 def main() -> None:
     args = parse_args(__doc__, device=True)
     from tqdm import tqdm
 
-    from shortcuts import cards, fitting, hidden, maps, models, ranks, regression
-    from shortcuts.params import read_params
-    from shortcuts.resume import Partial
+    from linear_shortcuts.files import Partial, ranks
+    from linear_shortcuts.maps import fitting, linear_maps
+    from linear_shortcuts.models import arithmetic, loading
+    from linear_shortcuts.settings import read_params
+    from linear_shortcuts.states import hidden_states, provenance
+    from linear_shortcuts.text import tokens
 
     params = read_params(args.params)
     entry = params.model(args.model)
     folders = Folders(args.model, params.corpus)
-    states = hidden.HiddenStates.open(folders.hidden("train"))
-    regression.check_rows(len(states), states.width)
+    states = hidden_states.HiddenStates.open(folders.hidden("train"))
+    tokens.check_rows(len(states), states.width)
     own = ranks.join(args.device)
-    model = models.load_registered(entry, args.model, args.device)
-    cards.check_model(states.card, model, states.folder)
+    model = loading.load_registered(entry, args.model, args.device)
+    provenance.check_model(states.card, model, states.folder)
     steps = range(len(model.family.steps))
 
     recipe = {"states": states.fingerprint, "device": model.device.type}
@@ -37,11 +40,11 @@ def main() -> None:
         hide = None if own.first else True
         with tqdm(total=len(todo), desc=f"{args.model}: fit", unit=" blocks", disable=hide) as bar:
             for group in fitting.passes(todo, states.width, params.fit.memory_gib):
-                with models.arithmetic(states.card["precision"], model.device):
+                with arithmetic(states.card["precision"], model.device):
                     moments = fitting.submodule_moments(model, group, states)
                 for block in group:
                     solutions = [moment.solve() for moment in moments.pop(block)]
-                    files = maps.submodule_files(
+                    files = linear_maps.submodule_files(
                         block, model.family.sources, [solution.matrices[0] for solution in solutions]
                     )
                     partial.save(block, files, note=[solution.rank for solution in solutions])
@@ -50,8 +53,10 @@ def main() -> None:
             return
         found = {f"p{b}_{a}": partial.note(b)[a] for b in blocks for a in steps}
         matrices = len(partial.checksums())
-        partial.publish(folders.submodule_maps, cards.maps_card(states.card, found))
-    fitted = maps.describe_ranks(found, states.width) if steps else "the parts of this model's blocks are not known"
+        partial.publish(folders.submodule_maps, provenance.maps_card(states.card, found))
+    fitted = (
+        linear_maps.describe_ranks(found, states.width) if steps else "the parts of this model's blocks are not known"
+    )
     print(
         f"{args.model}: {matrices} matrices from {model.layers} blocks ({partial.resumed} resumed; {fitted}), "
         f"in {folders.submodule_maps}"

@@ -7,24 +7,27 @@ Writes  data/MODEL/CORPUS/r2.pickle   `score_mat`, `score_id`: {(i, j): r2} on v
 Example: python stages/07_score_r2.py --model tiny-gpt2
 """
 
-from shortcuts.stage import SPLITS, Folders, parse_args, run
+from linear_shortcuts.settings import SPLITS, Folders, parse_args, run
 
 
 def main() -> None:
     args = parse_args(__doc__, device=True)
     from tqdm import tqdm
 
-    from shortcuts import artifacts, cards, fitting, hidden, maps, models, scores
-    from shortcuts.params import read_params
+    from linear_shortcuts.files import artifacts
+    from linear_shortcuts.maps import fitting, linear_maps
+    from linear_shortcuts.scores import measures
+    from linear_shortcuts.settings import choose_device, read_params
+    from linear_shortcuts.states import hidden_states, provenance
 
     params = read_params(args.params)
     params.model(args.model)
     folders = Folders(args.model, params.corpus)
-    device = models.choose_device(args.device)
-    fitted = maps.LayerMaps.load(folders.layer_maps)
-    states = {split: hidden.HiddenStates.open(folders.hidden(split)) for split in SPLITS}
+    device = choose_device(args.device)
+    fitted = linear_maps.LayerMaps.load(folders.layer_maps)
+    states = {split: hidden_states.HiddenStates.open(folders.hidden(split)) for split in SPLITS}
     for part in states.values():
-        cards.check_states(fitted.card, part.card, folders.layer_maps)
+        provenance.check_states(fitted.card, part.card, folders.layer_maps)
     pairs = list(fitted)
     jumps = {"score_mat": fitted.jump, "score_id": lambda states, source, target: states}
     sources = {i: sum(source == i for source, _ in pairs) for i, _ in pairs}
@@ -34,7 +37,7 @@ def main() -> None:
         for group in groups:
             shards = states[split].layers_of(device)
             parts = tqdm(shards, desc=f"{args.model}: r2 on {split}", unit=" shards", disable=None)
-            scored = scores.r2_pairs(parts, jumps, [pair for pair in pairs if pair[0] in group])
+            scored = measures.r2_pairs(parts, jumps, [pair for pair in pairs if pair[0] in group])
             for name in jumps:
                 results[split][name] |= scored[name]
     artifacts.save(folders.r2, {**results["validation"], "train": results["train"], "card": fitted.card})

@@ -11,27 +11,31 @@ Resumes after a kill, chunk of sentences by chunk of sentences; shares the chunk
 Example: python stages/08_score_exits.py --model tiny-gpt2
 """
 
-from shortcuts.stage import Folders, parse_args, run
+from linear_shortcuts.settings import Folders, parse_args, run
 
 
 def main() -> None:
     args = parse_args(__doc__, device=True)
     from tqdm import tqdm
 
-    from shortcuts import artifacts, cards, cost, exits, hidden, maps, models, ranks, tokens
-    from shortcuts.params import read_params
-    from shortcuts.resume import Partial
+    from linear_shortcuts.files import Partial, artifacts, ranks
+    from linear_shortcuts.maps import linear_maps
+    from linear_shortcuts.models import cost, loading
+    from linear_shortcuts.scores import exits
+    from linear_shortcuts.settings import read_params
+    from linear_shortcuts.states import hidden_states, provenance
+    from linear_shortcuts.text import tokens
 
     params = read_params(args.params)
     entry = params.model(args.model)
     folders = Folders(args.model, params.corpus)
     own = ranks.join(args.device)
-    model = models.load_registered(entry, args.model, args.device)
-    layer_maps = maps.LayerMaps.load(folders.layer_maps, model)
-    submodule_maps = maps.SubmoduleMaps.load(folders.submodule_maps, model)
-    states = hidden.HiddenStates.open(folders.hidden("validation"))
+    model = loading.load_registered(entry, args.model, args.device)
+    layer_maps = linear_maps.LayerMaps.load(folders.layer_maps, model)
+    submodule_maps = linear_maps.SubmoduleMaps.load(folders.submodule_maps, model)
+    states = hidden_states.HiddenStates.open(folders.hidden("validation"))
     for fitted in (layer_maps, submodule_maps):
-        cards.check_states(fitted.card, states.card, fitted.folder)
+        provenance.check_states(fitted.card, states.card, fitted.folder)
     data = tokens.load_states_tokens(folders.tokens("validation"), states.card)
     stacked = states.stack()
     how = (params.extract.tokens_per_batch, states.card["precision"])
@@ -43,7 +47,7 @@ def main() -> None:
     }
     recipe = {**card, "exits": vars(params.exits), "extract": vars(params.extract), "device": model.device.type}
     with Partial("08_score_exits", f"{args.model}.{params.corpus}", recipe, ranks=own) as partial:
-        chunks = list(hidden.shard_ranges(len(data), params.exits.sentences_per_chunk))
+        chunks = list(hidden_states.shard_ranges(len(data), params.exits.sentences_per_chunk))
         todo = own.share([chunk for chunk in chunks if chunk[0] not in partial])
         bar = tqdm(todo, desc=f"{args.model}: exits", unit=" chunks", disable=None if own.first else True)
         for number, first, last in bar:

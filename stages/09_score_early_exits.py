@@ -7,14 +7,15 @@ Writes  data/MODEL/CORPUS/early_exits.pickle   `records`: for `mat` and `id` and
 Example: python stages/09_score_early_exits.py --model tiny-gpt2
 """
 
-from shortcuts.stage import Folders, parse_args, run
+from linear_shortcuts.settings import Folders, parse_args, run
 
 
 def main() -> None:
     args = parse_args(__doc__)
-    from shortcuts import artifacts, sweep
-    from shortcuts.cost import Cost
-    from shortcuts.params import read_params
+    from linear_shortcuts.files import artifacts
+    from linear_shortcuts.models import Cost
+    from linear_shortcuts.scores import early_exit
+    from linear_shortcuts.settings import read_params
 
     params = read_params(args.params)
     params.model(args.model)
@@ -28,7 +29,7 @@ def main() -> None:
     records = []
     for mapping, lambdas in grids.items():
         readouts = sorted((r for r in fixed["records"] if r["mapping"] == mapping), key=lambda r: r["layer"])
-        records += sweep.sweep(readouts, fixed["positions"], lambdas, mapping, cost)
+        records += early_exit.sweep(readouts, fixed["positions"], lambdas, mapping, cost)
     artifacts.save(folders.early_exits, {"records": records, "card": fixed["card"]})
     print(f"{args.model}: {len(records)} thresholds swept, in {folders.early_exits}")
 

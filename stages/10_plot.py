@@ -8,14 +8,17 @@ Writes  plots/MODEL/CORPUS/figures/, pdf/                                     ev
 Example: python stages/10_plot.py --model tiny-gpt2
 """
 
-from shortcuts.stage import Folders, parse_args, run
+from linear_shortcuts.settings import Folders, parse_args, run
 
 
 def main() -> None:
     args = parse_args(__doc__)
-    from shortcuts import artifacts, cards, plots, tables
-    from shortcuts.cost import Cost
-    from shortcuts.params import read_params
+    from linear_shortcuts.figures import plots
+    from linear_shortcuts.files import artifacts
+    from linear_shortcuts.models import Cost
+    from linear_shortcuts.scores import tables
+    from linear_shortcuts.settings import read_params
+    from linear_shortcuts.states import provenance
 
     params = read_params(args.params)
     params.model(args.model)
@@ -23,7 +26,7 @@ def main() -> None:
     r2 = artifacts.load_mapping(folders.r2, "score_mat", "score_id", "card", made_by="stages/07_score_r2.py")
     fixed = artifacts.load_mapping(folders.fixed_exits, "records", "cost", "card", made_by="stages/08_score_exits.py")
     early = artifacts.load_mapping(folders.early_exits, "records", "card", made_by="stages/09_score_early_exits.py")
-    cards.check_same_run(r2["card"], fixed["card"], early["card"])
+    provenance.check_same_run(r2["card"], fixed["card"], early["card"])
     cost = Cost(**fixed["cost"])
 
     r2_table = tables.r2_table(r2["score_mat"], r2["score_id"])

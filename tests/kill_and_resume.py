@@ -100,7 +100,7 @@ class Copy:
     def __init__(self, folder: Path, sentences: int) -> None:
         self.folder = folder
         ignored = shutil.ignore_patterns("cache", "tmp", "__pycache__")
-        for name in ("dvc.yaml", ".dvc", ".dvcignore", "stages", "shortcuts", "models"):
+        for name in ("dvc.yaml", ".dvc", ".dvcignore", "stages", "linear_shortcuts", "models"):
             source = REPOSITORY / name
             (shutil.copytree if source.is_dir() else shutil.copy)(
                 source, folder / name, **({"ignore": ignored} if source.is_dir() else {})

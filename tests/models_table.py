@@ -12,12 +12,12 @@ from pathlib import Path
 import tiny
 import torch
 
-from shortcuts.check import INVARIANTS, check, sample_tokens
-from shortcuts.exits import layer_guesses, part_guesses
-from shortcuts.families import PARTS, find, stand_in_steps
-from shortcuts.fitting import layer_moments, submodule_moments
-from shortcuts.hidden import extract
-from shortcuts.models import LanguageModel
+from linear_shortcuts.commands.invariants import INVARIANTS, check, sample_tokens
+from linear_shortcuts.maps.fitting import layer_moments, submodule_moments
+from linear_shortcuts.models.families import PARTS, find, stand_in_steps
+from linear_shortcuts.models.language_model import LanguageModel
+from linear_shortcuts.scores.exits import layer_guesses, part_guesses
+from linear_shortcuts.states.extraction import extract
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "MODELS.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

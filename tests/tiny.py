@@ -4,8 +4,9 @@ import torch
 from torch import nn
 
 import lambda_bert.registration  # noqa: F401 (makes one of the architectures known to the library)
-from shortcuts.models import LanguageModel, wrap
-from shortcuts.tokens import Tokens
+from linear_shortcuts.models.language_model import LanguageModel
+from linear_shortcuts.models.loading import wrap
+from linear_shortcuts.text.tokens import Tokens
 
 VOCABULARY, WIDTH, LAYERS, CONTEXT, MASK = 97, 24, 3, 32, 4
 FAMILIES = ["gpt2", "bert"]  # the study's own two

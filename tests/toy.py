@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 import yaml
 
-from shortcuts.params import read_params
-from shortcuts.training import new_model, train_tokenizer
+from linear_shortcuts.settings.params import read_params
+from linear_shortcuts.training.loop import new_model
+from linear_shortcuts.training.tokenizers import train_tokenizer
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STAGES = sorted((REPOSITORY / "stages").glob("[0-9]*.py"))

@@ -13,8 +13,8 @@ Example: python studies/character_embeddings/01_prepare_names.py
 import argparse
 
 from character_embeddings import settings as study
-from shortcuts.errors import InputError
-from shortcuts.stage import add_params, run
+from linear_shortcuts.files import InputError
+from linear_shortcuts.settings import add_params, run
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
 
     from character_embeddings import names, vectors
     from character_embeddings.vocabulary import Vocabulary, split
-    from shortcuts import artifacts
+    from linear_shortcuts.files import artifacts
 
     source = settings.chosen_source
     if args.file:

@@ -7,7 +7,7 @@ Example: python studies/character_embeddings/02_count_models.py
 """
 
 from character_embeddings import settings as study
-from shortcuts.stage import parse_args, run
+from linear_shortcuts.settings import parse_args, run
 
 
 def main() -> None:
@@ -16,7 +16,7 @@ def main() -> None:
 
     from character_embeddings import counts
     from character_embeddings.data import load_data
-    from shortcuts import artifacts
+    from linear_shortcuts.files import artifacts
 
     data = load_data(settings)
     folder = study.Folders(settings.names).counts

@@ -11,7 +11,7 @@ Example: python studies/character_embeddings/03_train.py
 """
 
 from character_embeddings import settings as study
-from shortcuts.stage import parse_args, run
+from linear_shortcuts.settings import parse_args, run
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     from character_embeddings import network, training
     from character_embeddings.data import load_data, recipe, saved_network
     from character_embeddings.logs import epoch_line, save_training
-    from shortcuts.resume import Partial
+    from linear_shortcuts.files import Partial
 
     device = training.device_of(args.device)
     data = load_data(settings)

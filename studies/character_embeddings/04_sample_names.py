@@ -7,7 +7,7 @@ Example: python studies/character_embeddings/04_sample_names.py
 """
 
 from character_embeddings import settings as study
-from shortcuts.stage import parse_args, run
+from linear_shortcuts.settings import parse_args, run
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def main() -> None:
     from character_embeddings import sampling
     from character_embeddings.data import load_counts, load_data, load_network
     from character_embeddings.logs import names_text
-    from shortcuts.artifacts import atomic_file
+    from linear_shortcuts.files import atomic_file
 
     folders = study.Folders(settings.names)
     data = load_data(settings)

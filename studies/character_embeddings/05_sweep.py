@@ -9,7 +9,7 @@ Example: python studies/character_embeddings/05_sweep.py --block-size 3 --embedd
 import argparse
 
 from character_embeddings import settings as study
-from shortcuts.stage import add_device, add_params, run
+from linear_shortcuts.settings import add_device, add_params, run
 
 
 def size(text: str) -> int:
@@ -33,7 +33,7 @@ def main() -> None:
 
     from character_embeddings import network, training
     from character_embeddings.data import load_data
-    from shortcuts import artifacts
+    from linear_shortcuts.files import artifacts
 
     data = load_data(settings)
     blocks = [args.block_size] if args.block_size else settings.sweep.block_sizes

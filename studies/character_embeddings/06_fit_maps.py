@@ -7,7 +7,7 @@ Example: python studies/character_embeddings/06_fit_maps.py
 """
 
 from character_embeddings import settings as study
-from shortcuts.stage import parse_args, run
+from linear_shortcuts.settings import parse_args, run
 
 
 def main() -> None:
@@ -16,7 +16,7 @@ def main() -> None:
 
     from character_embeddings import linearity
     from character_embeddings.data import load_data, load_network
-    from shortcuts import artifacts
+    from linear_shortcuts.files import artifacts
 
     folders = study.Folders(settings.names)
     data = load_data(settings)

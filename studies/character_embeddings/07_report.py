@@ -9,7 +9,7 @@ Example: python studies/character_embeddings/07_report.py
 """
 
 from character_embeddings import settings as study
-from shortcuts.stage import parse_args, run
+from linear_shortcuts.settings import parse_args, run
 
 
 def main() -> None:
@@ -17,7 +17,8 @@ def main() -> None:
     settings = study.read(args.params)
 
     from character_embeddings import report
-    from shortcuts import artifacts, plots
+    from linear_shortcuts.figures import plots
+    from linear_shortcuts.files import artifacts
 
     folders = study.Folders(settings.names)
     found = report.load(settings)

@@ -10,8 +10,8 @@ Example: python studies/lambda_bert/01_prepare_text.py
 import argparse
 from pathlib import Path
 
-from shortcuts.errors import InputError
-from shortcuts.stage import add_params, run
+from linear_shortcuts.files import InputError
+from linear_shortcuts.settings import add_params, run
 
 
 def main() -> None:
@@ -28,8 +28,8 @@ def main() -> None:
     from lambda_bert import documents
     from lambda_bert.pairs import make_datasets
     from lambda_bert.settings import read
-    from shortcuts import artifacts
-    from shortcuts.models import load_tokenizer
+    from linear_shortcuts.files import artifacts
+    from linear_shortcuts.models import load_tokenizer
 
     settings = read(args.params)
     source = settings.chosen_source

@@ -13,7 +13,7 @@ Example: python studies/lambda_bert/02_pretrain.py --model lambdabert
 import argparse
 from pathlib import Path
 
-from shortcuts.stage import add_device, add_params, run
+from linear_shortcuts.settings import add_device, add_params, run
 
 
 def main() -> None:
@@ -25,8 +25,8 @@ def main() -> None:
 
     from lambda_bert import models, pretraining, study
     from lambda_bert.settings import read
-    from shortcuts import artifacts
-    from shortcuts.models import load_tokenizer
+    from linear_shortcuts.files import artifacts, atomic
+    from linear_shortcuts.models import load_tokenizer
 
     settings = read(args.params)
     tokenizer = load_tokenizer(settings.tokenizer)
@@ -38,7 +38,7 @@ def main() -> None:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         trainer.model.half().float()  # what is saved, and so what is judged
         results = pretraining.evaluate(trainer, settings.task)
-        with artifacts.atomic_folder(settings.folders.model(args.model)) as coming:
+        with atomic.atomic_folder(settings.folders.model(args.model)) as coming:
             models.save_model(coming, trainer.model, tokenizer)
             artifacts.save_json(coming / "results.json", results)
             artifacts.save_json(coming / "log.json", study.history(trainer))

@@ -11,7 +11,7 @@ Example: python studies/lambda_bert/03_compare.py
 
 from pathlib import Path
 
-from shortcuts.stage import parse_args, run
+from linear_shortcuts.settings import parse_args, run
 
 
 def main() -> None:
@@ -21,8 +21,9 @@ def main() -> None:
     from lambda_bert.models import load_model
     from lambda_bert.pretraining import pair_label
     from lambda_bert.settings import read
-    from shortcuts import artifacts, plots
-    from shortcuts.models import load_tokenizer
+    from linear_shortcuts.figures import plots
+    from linear_shortcuts.files import artifacts
+    from linear_shortcuts.models import load_tokenizer
 
     settings = read(args.params)
     folders, task = settings.folders, settings.task

@@ -13,7 +13,7 @@ Example: python studies/lambda_bert/04_distil.py --model lambdabert
 import argparse
 
 from lambda_bert import settings as study
-from shortcuts.stage import add_device, add_params, run
+from linear_shortcuts.settings import add_device, add_params, run
 
 
 def main() -> None:
@@ -29,8 +29,8 @@ def main() -> None:
 
     from lambda_bert import distillation, models, shortcut
     from lambda_bert.pretraining import one_thread
-    from shortcuts import artifacts
-    from shortcuts.params import read_params
+    from linear_shortcuts.files import artifacts, atomic
+    from linear_shortcuts.settings import read_params
 
     params, wanted = read_params(study.REGISTRY), settings.distil
     teacher, tokenizer = shortcut.load_subject(settings, params, wanted.teacher, args.device)
@@ -51,7 +51,7 @@ def main() -> None:
             for name, one in (("teacher", teacher.network), ("student", model))
         }
     folder = settings.folders.model(f"distilled-{args.model}")
-    with artifacts.atomic_folder(folder) as coming:
+    with atomic.atomic_folder(folder) as coming:
         models.save_model(coming, model, tokenizer)
         artifacts.save_json(coming / "results.json", {"errors": errors, **losses})
     print(

@@ -12,7 +12,7 @@ Example: python studies/lambda_bert/05_shortcut.py --model lambdabert
 """
 
 from lambda_bert import settings as study
-from shortcuts.stage import parse_args, run
+from linear_shortcuts.settings import parse_args, run
 
 
 def main() -> None:
@@ -23,20 +23,21 @@ def main() -> None:
     from tqdm import tqdm
 
     from lambda_bert import shortcut
-    from shortcuts import artifacts, regression
-    from shortcuts.params import read_params
+    from linear_shortcuts.files import artifacts, atomic
+    from linear_shortcuts.settings import read_params
+    from linear_shortcuts.text import tokens
 
     params = read_params(study.REGISTRY)
     model, tokenizer = shortcut.load_subject(settings, params, args.model, args.device)
     sentences = shortcut.tokenize(model, tokenizer, shortcut.load_sentences(params), params)
-    regression.check_rows(len(sentences["train"]), model.width)
+    tokens.check_rows(len(sentences["train"]), model.width)
     bar = partial(tqdm, disable=None)
     shards = {
         split: shortcut.extract(model, part, params, partial(bar, desc=f"{args.model}: {split}", unit=" shards"))
         for split, part in sentences.items()
     }
     folder = settings.folders.shortcuts(args.model)
-    with artifacts.atomic_folder(folder) as coming:
+    with atomic.atomic_folder(folder) as coming:
         fitted = shortcut.fit(model, shards["train"], coming)
         steps = partial(bar, desc=f"{args.model}: exits", unit=" chunks")
         found = shortcut.score(model, sentences["validation"], shards["validation"], *fitted, params, steps)

@@ -10,7 +10,7 @@ Example: python studies/lambda_bert/06_read_lambdas.py
 """
 
 from lambda_bert import settings as study
-from shortcuts.stage import parse_args, run
+from linear_shortcuts.settings import parse_args, run
 
 
 def main() -> None:
@@ -19,8 +19,8 @@ def main() -> None:
     from tqdm import tqdm
 
     from lambda_bert import inside, lambdas, probing, reading, shortcut
-    from shortcuts import artifacts
-    from shortcuts.params import read_params
+    from linear_shortcuts.files import artifacts, atomic
+    from linear_shortcuts.settings import read_params
 
     params, wanted = read_params(study.REGISTRY), settings.lambdas
     model, tokenizer = shortcut.load_subject(settings, params, wanted.model, args.device)
@@ -47,7 +47,7 @@ def main() -> None:
     found |= inside.listings(
         model, *maps, examples, scored.lambdas.mean(0), means, wanted.examples, tokenizer, wanted.k
     )
-    with artifacts.atomic_folder(settings.folders.lambdas) as coming:
+    with atomic.atomic_folder(settings.folders.lambdas) as coming:
         artifacts.save(coming / "lambdas.pickle", {"lambdas": plain.lambdas, "sentences": sentences})
         artifacts.save(coming / "found.pickle", found)
     print(

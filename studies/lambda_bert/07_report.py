@@ -10,22 +10,23 @@ Example: python studies/lambda_bert/07_report.py
 """
 
 from lambda_bert import settings as study
-from shortcuts.stage import parse_args, run
+from linear_shortcuts.settings import parse_args, run
 
 
 def main() -> None:
     args = parse_args(__doc__, model=False, params=study.PARAMS)
     settings = study.read(args.params)
     from lambda_bert import figures, report
-    from shortcuts import artifacts, plots
+    from linear_shortcuts.figures import plots
+    from linear_shortcuts.files import artifacts, atomic
 
     folders = settings.folders
     shortcuts, lambdas = report.load_shortcuts(settings), report.load_lambdas(settings)
     tables = {"shortcuts": report.shortcut_table(shortcuts), **report.lambda_tables(lambdas)}
-    with artifacts.atomic_folder(folders.report_tables) as coming:
+    with atomic.atomic_folder(folders.report_tables) as coming:
         for name, records in tables.items():
             artifacts.save_json(coming / f"{name}.json", records)
-            with artifacts.atomic_file(coming / f"{name}.md") as file:
+            with atomic.atomic_file(coming / f"{name}.md") as file:
                 file.write(report.markdown(records).encode())
     drawn = {
         "r2": figures.r2_heatmaps(shortcuts),
@@ -34,7 +35,7 @@ def main() -> None:
         "lambdas": figures.lambda_panels(lambdas["spectra"], lambdas["cka"]),
         "probes": figures.probe_lines(lambdas["probes"]),
     }
-    with artifacts.atomic_folder(folders.report_plots) as coming:
+    with atomic.atomic_folder(folders.report_plots) as coming:
         for name, figure in drawn.items():
             plots.save(figure, {kind: coming / kind for kind in ("svg", "pdf", "png")}, name)
     artifacts.save_json(folders.metrics, report.metrics(tables["shortcuts"], lambdas))

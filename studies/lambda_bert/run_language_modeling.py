@@ -26,9 +26,9 @@ from transformers import AutoConfig, AutoModelForPreTraining, HfArgumentParser, 
 
 from lambda_bert import LambdaBertConfig, documents, pairs, pretraining
 from lambda_bert.settings import DocstringsText, FilesText
-from shortcuts import models
-from shortcuts.errors import InputError
-from shortcuts.stage import run
+from linear_shortcuts.files import InputError
+from linear_shortcuts.models import loading
+from linear_shortcuts.settings import run
 
 
 @dataclass
@@ -156,7 +156,7 @@ def load_tokenizer(named: ModelArguments) -> Any:
     name = named.tokenizer_name or named.model_name_or_path
     if name is None:
         raise InputError("which tokenizer? give --tokenizer_name, such as models/tiny-bert")
-    return models.load_tokenizer(name)
+    return loading.load_tokenizer(name)
 
 
 def load_or_new(

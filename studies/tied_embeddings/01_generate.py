@@ -8,7 +8,7 @@ Symbols and masks are drawn anew in every step of training, so they are not gene
 Example: python studies/tied_embeddings/01_generate.py
 """
 
-from shortcuts.stage import parse_args, run
+from linear_shortcuts.settings import parse_args, run
 from tied_embeddings import settings as study
 
 
@@ -16,7 +16,7 @@ def main() -> None:
     args = parse_args(__doc__, model=False, params=study.PARAMS)
     settings = study.read(args.params)
 
-    from shortcuts import artifacts
+    from linear_shortcuts.files import artifacts
     from tied_embeddings import dataset
 
     data = settings.dataset

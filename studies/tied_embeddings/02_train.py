@@ -12,7 +12,7 @@ Example: python studies/tied_embeddings/02_train.py --experiment transformer-sma
 
 import argparse
 
-from shortcuts.stage import add_params, run
+from linear_shortcuts.settings import add_params, run
 from tied_embeddings import settings as study
 
 
@@ -27,8 +27,7 @@ def main() -> None:
 
     from tqdm import tqdm
 
-    from shortcuts import artifacts
-    from shortcuts.resume import Partial
+    from linear_shortcuts.files import Partial, atomic
     from tied_embeddings import experiment
 
     strings = experiment.load_strings(settings.dataset.bits)
@@ -41,7 +40,7 @@ def main() -> None:
                 watch=lambda done: bar.update(done - bar.n),
             )  # fmt: skip
         folder = study.Folders(args.experiment).runs(args.variant)
-        with artifacts.atomic_folder(folder) as coming:
+        with atomic.atomic_folder(folder) as coming:
             experiment.save(trainer, state, composed, coming)
         partial.forget_others()
     print(

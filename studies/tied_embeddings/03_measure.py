@@ -9,7 +9,7 @@ Example: python studies/tied_embeddings/03_measure.py --experiment transformer-s
 
 import argparse
 
-from shortcuts.stage import add_params, run
+from linear_shortcuts.settings import add_params, run
 from tied_embeddings import settings as study
 
 
@@ -21,7 +21,7 @@ def main() -> None:
     settings = study.read(args.params)
     runs = {variant: settings.compose(args.experiment, variant) for variant in study.VARIANTS}
 
-    from shortcuts import artifacts
+    from linear_shortcuts.files import artifacts
     from tied_embeddings import experiment, measures
 
     folders = study.Folders(args.experiment)

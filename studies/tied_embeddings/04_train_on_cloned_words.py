@@ -12,7 +12,7 @@ Example: python studies/tied_embeddings/04_train_on_cloned_words.py --variant ti
 import argparse
 from pathlib import Path
 
-from shortcuts.stage import add_params, run
+from linear_shortcuts.settings import add_params, run
 from tied_embeddings import settings as study
 
 
@@ -30,8 +30,8 @@ def main() -> None:
 
     from tqdm import tqdm
 
-    from shortcuts.params import read_params
-    from shortcuts.resume import Partial
+    from linear_shortcuts.files import Partial
+    from linear_shortcuts.settings import read_params
     from tied_embeddings import clones, text_model
 
     text = clones.load_text(settings, read_params(args.project), lambda texts: tqdm(texts, desc="read", disable=None))

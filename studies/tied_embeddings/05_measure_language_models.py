@@ -13,7 +13,7 @@ Example: python studies/tied_embeddings/05_measure_language_models.py --model ti
 import argparse
 from pathlib import Path
 
-from shortcuts.stage import add_params, run
+from linear_shortcuts.settings import add_params, run
 from tied_embeddings import settings as study
 
 
@@ -32,7 +32,7 @@ def main() -> None:
 
     from tqdm import tqdm
 
-    from shortcuts.params import read_params
+    from linear_shortcuts.settings import read_params
     from tied_embeddings import language_models
     from tied_embeddings.clones import read_sentences
 

@@ -8,7 +8,7 @@ Writes  studies/tied_embeddings/tables/  every table as JSON and CSV
 Example: python studies/tied_embeddings/06_report.py
 """
 
-from shortcuts.stage import parse_args, run
+from linear_shortcuts.settings import parse_args, run
 from tied_embeddings import settings as study
 
 
@@ -16,16 +16,17 @@ def main() -> None:
     args = parse_args(__doc__, model=False, params=study.PARAMS)
     settings = study.read(args.params)
 
-    from shortcuts import artifacts, plots
+    from linear_shortcuts.figures import plots
+    from linear_shortcuts.files import artifacts, atomic
     from tied_embeddings import report, tables
 
     found = report.load(settings)
     records = report.tables_of(found)
-    with artifacts.atomic_folder(study.TABLES) as coming:  # nothing stays of experiments no longer run
+    with atomic.atomic_folder(study.TABLES) as coming:  # nothing stays of experiments no longer run
         for name, table in records.items():
             tables.save(coming, name, table)
     figures = report.figures_of(found, settings)
-    with artifacts.atomic_folder(study.PLOTS) as coming:
+    with atomic.atomic_folder(study.PLOTS) as coming:
         kinds = {"svg": coming / "figures", "pdf": coming / "pdf", "png": coming / "png"}
         for name, figure in figures.items():
             plots.save(figure, kinds, name)

@@ -7,7 +7,7 @@ Writes  studies/tied_embeddings/text/   tables as JSON and CSV; figures as SVG, 
 Example: python studies/tied_embeddings/07_report_text.py
 """
 
-from shortcuts.stage import parse_args, run
+from linear_shortcuts.settings import parse_args, run
 from tied_embeddings import settings as study
 
 
@@ -15,12 +15,13 @@ def main() -> None:
     args = parse_args(__doc__, model=False, params=study.PARAMS)
     settings = study.read(args.params)
 
-    from shortcuts import artifacts, plots
+    from linear_shortcuts.figures import plots
+    from linear_shortcuts.files import artifacts, atomic
     from tied_embeddings import tables, text_report
 
     found = text_report.load(settings)
     records = text_report.tables_of(found)
-    with artifacts.atomic_folder(text_report.FOLDER) as coming:
+    with atomic.atomic_folder(text_report.FOLDER) as coming:
         for name, table in records.items():
             tables.save(coming / "tables", name, table)
         kinds = {"svg": coming / "figures", "pdf": coming / "pdf", "png": coming / "png"}

@@ -6,7 +6,7 @@ Writes  studies/traveling_words/data/MODEL/embeddings.pickle   `distances`, `sco
 Example: python studies/traveling_words/01_measure_embeddings.py
 """
 
-from shortcuts.stage import parse_args, run
+from linear_shortcuts.settings import parse_args, run
 from traveling_words import settings as study
 
 
@@ -14,7 +14,7 @@ def main() -> None:
     args = parse_args(__doc__, model=False, device=True, params=study.PARAMS)
     settings = study.read(args.params)
 
-    from shortcuts import artifacts
+    from linear_shortcuts.files import artifacts
     from traveling_words import geometry, subject
 
     chosen = subject.load_subject(settings, args.device)

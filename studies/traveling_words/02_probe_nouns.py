@@ -9,7 +9,7 @@ only to itself. A killed run goes on with the blocks that are left.
 Example: python studies/traveling_words/02_probe_nouns.py
 """
 
-from shortcuts.stage import parse_args, run
+from linear_shortcuts.settings import parse_args, run
 from traveling_words import settings as study
 
 
@@ -19,7 +19,7 @@ def main() -> None:
 
     from tqdm import tqdm
 
-    from shortcuts.resume import Partial
+    from linear_shortcuts.files import Partial
     from traveling_words import attention, nouns, subject
 
     chosen = subject.load_subject(settings, args.device)

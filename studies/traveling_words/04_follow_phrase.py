@@ -7,7 +7,7 @@ Writes  studies/traveling_words/data/MODEL/trajectory.pickle   `words` (n, 3) th
 Example: python studies/traveling_words/04_follow_phrase.py
 """
 
-from shortcuts.stage import parse_args, run
+from linear_shortcuts.settings import parse_args, run
 from traveling_words import settings as study
 
 
@@ -15,7 +15,7 @@ def main() -> None:
     args = parse_args(__doc__, model=False, device=True, params=study.PARAMS)
     settings = study.read(args.params)
 
-    from shortcuts import artifacts
+    from linear_shortcuts.files import artifacts
     from traveling_words import projection, subject, trajectory
 
     chosen = subject.load_subject(settings, args.device)

@@ -8,7 +8,7 @@ Writes  studies/traveling_words/tables/MODEL/   every table as JSON, CSV and Mar
 Example: python studies/traveling_words/05_report.py
 """
 
-from shortcuts.stage import parse_args, run
+from linear_shortcuts.settings import parse_args, run
 from traveling_words import settings as study
 
 
@@ -16,20 +16,21 @@ def main() -> None:
     args = parse_args(__doc__, model=False, params=study.PARAMS)
     settings = study.read(args.params)
 
-    from shortcuts import artifacts, plots
+    from linear_shortcuts.figures import plots
+    from linear_shortcuts.files import artifacts, atomic
     from traveling_words import formats, report
 
     folders = study.Folders(settings.model)
     found = report.load(folders)
     vocabulary = report.load_vocabulary(settings)
     records = report.tables_of(found, vocabulary)
-    with artifacts.atomic_folder(folders.tables) as coming:  # nothing stays of other blocks
+    with atomic.atomic_folder(folders.tables) as coming:  # nothing stays of other blocks
         for name, table in records.items():
             formats.save_records(coming, name, table)
         for name, text in report.texts_of(found, records, settings.singular.table_words).items():
             formats.save_text(coming / name, text)
     figures = report.figures_of(found, records, vocabulary, settings.model)
-    with artifacts.atomic_folder(folders.plots) as coming:
+    with atomic.atomic_folder(folders.plots) as coming:
         kinds = {"svg": coming / "figures", "pdf": coming / "pdf", "png": coming / "png"}
         for name, figure in figures.items():
             plots.save(figure, kinds, name)

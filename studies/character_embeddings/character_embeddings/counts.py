@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from character_embeddings.vocabulary import Pairs
-from shortcuts.errors import InputError
+from linear_shortcuts.files import InputError
 
 MOST_BYTES = 2 * 10**9
 

@@ -11,7 +11,7 @@ from character_embeddings.counts import CountModel
 from character_embeddings.network import CharacterModel, check_vocabulary
 from character_embeddings.settings import Folders, Settings
 from character_embeddings.vocabulary import Pairs, Vocabulary, pairs, split
-from shortcuts import artifacts
+from linear_shortcuts.files import artifacts
 
 SCRIPTS = "studies/character_embeddings"
 

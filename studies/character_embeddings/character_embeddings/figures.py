@@ -14,7 +14,7 @@ from mpl_toolkits.mplot3d.proj3d import proj_transform
 from character_embeddings.gradient import Demonstration
 from character_embeddings.network import CharacterModel
 from character_embeddings.vocabulary import UNKNOWN, Vocabulary
-from shortcuts.plots import STYLE
+from linear_shortcuts.figures import STYLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from character_embeddings.network import CharacterModel
 from character_embeddings.vocabulary import Pairs
-from shortcuts.regression import fit
-from shortcuts.scores import in_top, kl_divergence, r2
+from linear_shortcuts.maps import fit
+from linear_shortcuts.scores import in_top, kl_divergence, r2
 
 SOURCES = ("linear", "affine")
 TARGETS = ("preactivation", "hidden", "logits")

@@ -10,7 +10,7 @@ from typing import Any
 from character_embeddings.network import Summary
 from character_embeddings.settings import Training
 from character_embeddings.training import Record, running_mean
-from shortcuts import artifacts
+from linear_shortcuts.files import artifacts, atomic
 
 
 def epoch_line(line: Mapping[str, float], epochs: int) -> str:
@@ -46,5 +46,5 @@ def names_text(columns: Mapping[str, Sequence[str]]) -> str:
 
 
 def _save_text(path: Path, text: str) -> None:
-    with artifacts.atomic_file(path) as file:
+    with atomic.atomic_file(path) as file:
         file.write(text.encode())

@@ -13,7 +13,7 @@ import numpy as np
 
 from character_embeddings.settings import FileNames, GeneratedNames
 from character_embeddings.vocabulary import END, UNKNOWN
-from shortcuts.errors import InputError
+from linear_shortcuts.files import InputError
 
 # Parts of made-up names with their weights. Vowels follow consonants, some endings are common and a few names have
 # two words, so that there is something to learn; the sounds are our invention.

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from character_embeddings.settings import Network
 from character_embeddings.vocabulary import Vocabulary
-from shortcuts.errors import InputError
-from shortcuts.seeds import derive
+from linear_shortcuts.files import InputError, derive
 
 
 class CharacterModel(nn.Module):

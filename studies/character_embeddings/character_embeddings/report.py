@@ -18,7 +18,7 @@ from character_embeddings import gradient, vectors
 from character_embeddings.data import SCRIPTS, Data, load_data, load_network
 from character_embeddings.network import CharacterModel
 from character_embeddings.settings import Folders, Settings
-from shortcuts import artifacts
+from linear_shortcuts.files import artifacts, atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -213,5 +213,5 @@ def save_records(folder: Path, name: str, table: Table) -> None:
     writer = csv.DictWriter(text, fieldnames=list(table[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(table)
-    with artifacts.atomic_file(folder / f"{name}.csv") as file:
+    with atomic.atomic_file(folder / f"{name}.csv") as file:
         file.write(text.getvalue().encode())

@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from character_embeddings.network import CharacterModel, closed_form
 from character_embeddings.settings import Training
 from character_embeddings.vocabulary import Pairs
-from shortcuts.models import choose_device
-from shortcuts.resume import Partial
-from shortcuts.seeds import derive
+from linear_shortcuts.files import Partial, derive
+from linear_shortcuts.settings import choose_device
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # logits (n, V) and targets (n,) to their mean
 Backward = Callable[[Tensor, Tensor], Tensor]  # contexts and targets to the loss, gradients left in `.grad`

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from character_embeddings.vocabulary import END_ID, UNKNOWN_ID, Vocabulary
-from shortcuts.errors import InputError
+from linear_shortcuts.files import InputError
 
 VOWELS = frozenset("aeiouæœøı")
 

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shortcuts import artifacts
-from shortcuts.errors import InputError
+from linear_shortcuts.files import InputError, artifacts
 
 UNKNOWN = "▮"  # id 0: a character that is not in the vocabulary
 END = "."  # id 1: ends every name and fills the context before it

@@ -18,8 +18,8 @@ from torch import Tensor
 from lambda_bert.pairs import PairDataset
 from lambda_bert.pretraining import IGNORED, PairCollator, head_on_labels, one_thread
 from lambda_bert.settings import Settings
-from shortcuts import artifacts
-from shortcuts.plots import STYLE
+from linear_shortcuts.figures import STYLE
+from linear_shortcuts.files import artifacts, atomic
 
 Batch = dict[str, Tensor]
 NAMES = {"bert": "BERT", "lambdabert": "LambdaBERT"}
@@ -169,5 +169,5 @@ def save_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write records as CSV, a column a key; missing values are empty."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     lines = [columns, *([row.get(column, "") for column in columns] for row in rows)]
-    with artifacts.atomic_file(path) as file:
+    with atomic.atomic_file(path) as file:
         file.write("".join(",".join(map(str, line)) + "\n" for line in lines).encode())

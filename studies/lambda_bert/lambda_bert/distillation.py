@@ -15,9 +15,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from lambda_bert.settings import Distil
-from shortcuts.errors import InputError
-from shortcuts.models import Call, LanguageModel, Watcher
-from shortcuts.seeds import derive
+from linear_shortcuts.files import InputError, derive
+from linear_shortcuts.models import Call, LanguageModel, Watcher
 
 MIXING = ("attention.self.", "attention.output.dense.")  # what is learned anew, in every block
 

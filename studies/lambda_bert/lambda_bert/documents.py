@@ -8,11 +8,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lambda_bert.settings import DocstringsText, FilesText
-from shortcuts import corpora, docstrings
-from shortcuts.corpora import Splitter
-from shortcuts.errors import InputError
-from shortcuts.params import FileCorpus
-from shortcuts.seeds import derive
+from linear_shortcuts.files import InputError, derive
+from linear_shortcuts.settings import FileCorpus
+from linear_shortcuts.text import Splitter, corpora, docstrings
 
 Document = list[str]  # its lines, or its sentences; at least one, none of them blank
 

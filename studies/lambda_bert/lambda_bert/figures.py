@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from lambda_bert.report import Found
-from shortcuts.plots import COLORS, LABELS, STYLE, heatmap
-from shortcuts.tables import Table, precision_panel
+from linear_shortcuts.figures import COLORS, LABELS, STYLE, heatmap
+from linear_shortcuts.scores import Table, precision_panel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

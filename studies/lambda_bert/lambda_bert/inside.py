@@ -11,8 +11,8 @@ import torch
 from lambda_bert import lambdas, probing, reading
 from lambda_bert.lambdas import Export
 from lambda_bert.probing import Task
-from shortcuts.maps import LayerMaps, SubmoduleMaps
-from shortcuts.models import LanguageModel
+from linear_shortcuts.maps import LayerMaps, SubmoduleMaps
+from linear_shortcuts.models import LanguageModel
 
 Table = list[dict[str, Any]]
 JUDGED = 100  # sentences by which ways to read rows are judged

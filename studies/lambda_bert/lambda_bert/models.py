@@ -11,9 +11,8 @@ from transformers import AutoModelForPreTraining, BertConfig
 from lambda_bert import LambdaBertConfig
 from lambda_bert.pairs import Task
 from lambda_bert.settings import Shape
-from shortcuts.errors import InputError
-from shortcuts.seeds import derive
-from shortcuts.training import sinusoids
+from linear_shortcuts.files import InputError, derive
+from linear_shortcuts.training import sinusoids
 
 
 def new_model(kind: str, shape: Shape, tokenizer: Any, context: int, task: Task, seed: int) -> Any:

@@ -15,9 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from shortcuts import artifacts
-from shortcuts.errors import InputError
-from shortcuts.seeds import derive
+from linear_shortcuts.files import InputError, artifacts, derive
 
 Task = Literal["nsp", "sop"]
 Lines = list[list[int]]  # a document as the token ids of its lines

@@ -24,10 +24,7 @@ from transformers import DataCollatorForLanguageModeling, EvalPrediction, Traine
 from transformers.utils import logging
 
 from lambda_bert.pairs import PairDataset, Task
-from shortcuts import artifacts
-from shortcuts.errors import InputError
-from shortcuts.resume import PATIENCE
-from shortcuts.seeds import derive
+from linear_shortcuts.files import PATIENCE, InputError, artifacts, atomic, derive
 
 IGNORED = -100  # the label PyTorch's cross-entropy leaves out
 RESULTS = "eval_results_lm.txt"
@@ -236,7 +233,7 @@ def evaluate(trainer: PairTrainer, task: Task) -> dict[str, Any]:
 
 def save_results(folder: Path, results: Mapping[str, Any]) -> Path:
     """Write `eval_results_lm.txt`, a line `name = value` each."""
-    with artifacts.atomic_file(folder / RESULTS) as file:
+    with atomic.atomic_file(folder / RESULTS) as file:
         file.write("".join(f"{name} = {value}\n" for name, value in results.items()).encode())
     return folder / RESULTS
 
@@ -253,7 +250,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold a folder alone; `InputError` if another process does."""
-    with artifacts.writing(folder):
+    with atomic.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock")
         try:

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shortcuts.errors import InputError
-from shortcuts.seeds import derive
+from linear_shortcuts.files import InputError, derive
 
 BINS = 6  # of sentence lengths
 COMMON = 0.1  # words in more than this share of the train sentences are not asked for

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from lambda_bert.lambdas import batches
-from shortcuts.maps import LayerMaps, SubmoduleMaps
-from shortcuts.models import LanguageModel
+from linear_shortcuts.maps import LayerMaps, SubmoduleMaps
+from linear_shortcuts.models import LanguageModel
 
 SEEN = 5  # a token's mean state or weight counts if it was seen so often
 

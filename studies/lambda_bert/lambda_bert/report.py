@@ -7,8 +7,8 @@ from typing import Any
 
 from lambda_bert.settings import Settings
 from lambda_bert.shortcut import MADE_BY
-from shortcuts import artifacts, tables
-from shortcuts.tables import KL, Table, precision_panel
+from linear_shortcuts.files import artifacts
+from linear_shortcuts.scores import KL, Table, precision_panel, tables
 
 Found = Mapping[str, Any]
 LAMBDAS_MADE_BY = "studies/lambda_bert/06_read_lambdas.py"

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from shortcuts.errors import InputError
-from shortcuts.params import at_least, between, known, read_settings
+from linear_shortcuts.files import InputError
+from linear_shortcuts.settings import at_least, between, known, read_settings
 
 STUDY = Path("studies/lambda_bert")
 PARAMS = STUDY / "params.yaml"

@@ -17,15 +17,13 @@ from torch import Tensor
 
 from lambda_bert.models import new_model
 from lambda_bert.settings import Settings
-from shortcuts import artifacts, cost, exits, fitting, hidden, maps, models, scores, sweep, tables, tokens
-from shortcuts.errors import InputError
-from shortcuts.families import longest, stand_in_steps
-from shortcuts.hidden import Shard
-from shortcuts.maps import LayerMaps, SubmoduleMaps
-from shortcuts.models import LanguageModel
-from shortcuts.params import Params, known
-from shortcuts.stage import SPLITS, sentences_file
-from shortcuts.tokens import Tokens
+from linear_shortcuts.files import InputError, artifacts
+from linear_shortcuts.maps import LayerMaps, SubmoduleMaps, fitting, linear_maps
+from linear_shortcuts.models import LanguageModel, cost, loading, longest, stand_in_steps
+from linear_shortcuts.scores import early_exit, exits, measures, tables
+from linear_shortcuts.settings import SPLITS, Params, choose_device, known, sentences_file
+from linear_shortcuts.states import Shard, extraction, hidden_states
+from linear_shortcuts.text import Tokens, tokens
 
 MADE_BY = "studies/lambda_bert/05_shortcut.py"
 WITHOUT = {"no_attn": "mat_attn", "no_ffn": "mat_ffn"}  # what puts nothing, and what a matrix, in the same place
@@ -47,18 +45,18 @@ def load_subject(settings: Settings, params: Params, name: str, device: str) -> 
             kind = name.removeprefix("distilled-")
             script = "02_pretrain" if kind == name else "04_distil"
             raise InputError(f"{folder} has no model; run studies/lambda_bert/{script}.py --model {kind} first")
-        return models.load_model(folder, name=name, device=device), models.load_tokenizer(folder)
+        return loading.load_model(folder, name=name, device=device), loading.load_tokenizer(folder)
     others = (*settings.shortcuts.beside, settings.distil.teacher)
     known("--model", name, dict.fromkeys((*settings.subjects, *others)), "models or shortcuts.beside")
     entry = params.model(name)
-    tokenizer = models.load_tokenizer(entry.path, entry.revision, trust_remote_code=entry.trust_remote_code)
-    return models.load_registered(entry, name, device), tokenizer
+    tokenizer = loading.load_tokenizer(entry.path, entry.revision, trust_remote_code=entry.trust_remote_code)
+    return loading.load_registered(entry, name, device), tokenizer
 
 
 def untrained(settings: Settings, tokenizer: Any, longest: int, device: str) -> Any:
     """A LambdaBERT as pre-training begins with, for sentences of up to so many tokens, in evaluation mode."""
     network = new_model("lambdabert", settings.shape, tokenizer, longest, settings.task, settings.seed)
-    return network.to(models.choose_device(device)).eval()
+    return network.to(choose_device(device)).eval()
 
 
 def load_maps(settings: Settings, model: LanguageModel) -> tuple[LayerMaps, SubmoduleMaps]:
@@ -82,9 +80,9 @@ def tokenize(
 
 def extract(model: LanguageModel, sentences: Tokens, params: Params, steps: Callable[[Any], Any]) -> Shard:
     """The states and attention outputs of all sentences; steps: wraps the shards to show progress."""
-    ranges = list(hidden.shard_ranges(len(sentences), params.extract.sentences_per_shard))
+    ranges = list(hidden_states.shard_ranges(len(sentences), params.extract.sentences_per_shard))
     parts = [
-        hidden.extract(model, sentences, first, last, params.extract.tokens_per_batch)
+        extraction.extract(model, sentences, first, last, params.extract.tokens_per_batch)
         for _, first, last in steps(ranges)
     ]
     return Shard(
@@ -98,11 +96,11 @@ def fit(model: LanguageModel, shard: Shard, folder: Path) -> tuple[LayerMaps, Su
     layers = model.layers
     for source, moments in fitting.layer_moments(range(layers), [shard], layers, "all", model.device).items():
         targets = fitting.layer_targets(source, layers, "all")
-        for name, matrix in maps.layer_files(source, targets, moments.solve().matrices).items():
+        for name, matrix in linear_maps.layer_files(source, targets, moments.solve().matrices).items():
             artifacts.save(folder / "layers" / name, matrix)
     for block, steps in fitting.submodule_moments(model, range(layers), [shard]).items():
         matrices = [moments.solve().matrices[0] for moments in steps]
-        for name, matrix in maps.submodule_files(block, model.family.sources, matrices).items():
+        for name, matrix in linear_maps.submodule_files(block, model.family.sources, matrices).items():
             artifacts.save(folder / "submodules" / name, matrix)
     return LayerMaps.load(folder / "layers", model), SubmoduleMaps.load(folder / "submodules", model)
 
@@ -118,9 +116,9 @@ def score(
 ) -> dict[str, Any]:
     """r2 of layer maps and of stand-ins, the read-outs of all mappings at all exits, and early exits."""
     jumps = {"mat": layer_maps.jump, "id": lambda states, source, target: states}
-    r2 = scores.r2_pairs([shard.hidden_states.to(model.device)], jumps, list(layer_maps))
+    r2 = measures.r2_pairs([shard.hidden_states.to(model.device)], jumps, list(layer_maps))
     chunks = []
-    for _, first, last in steps(list(hidden.shard_ranges(len(sentences), params.exits.sentences_per_chunk))):
+    for _, first, last in steps(list(hidden_states.shard_ranges(len(sentences), params.exits.sentences_per_chunk))):
         states, part = shard.hidden_states[:, first:last].to(model.device), sentences.part(first, last)
         room = params.extract.tokens_per_batch
         guesses = exits.layer_guesses(states, layer_maps)
@@ -145,7 +143,9 @@ def _early_exits(
     early = []
     for mapping, more in (("mat", ()), ("id", params.early_exit.id_lambdas)):
         readouts = sorted((r for r in records if r["mapping"] == mapping), key=lambda record: record["layer"])
-        early += sweep.sweep(readouts, sentences.positions, sorted(params.early_exit.lambdas + more), mapping, counted)
+        early += early_exit.sweep(
+            readouts, sentences.positions, sorted(params.early_exit.lambdas + more), mapping, counted
+        )
     return early
 
 
@@ -174,7 +174,7 @@ def part_scores(model: LanguageModel, shard: Shard, submodule_maps: SubmoduleMap
             made = sites[source] @ submodule_maps[block, a].to(model.device).T
             follows = model.family.steps[a + 1].part == "residual" if a + 1 < len(model.family.steps) else False
             share = float(sites[a + 1].var(0).sum() / sites[a + 2].var(0).sum()) if follows else None
-            explained = scores.r2(sites[a + 1], made)
+            explained = measures.r2(sites[a + 1], made)
             records.append({"block": block, "step": a, "part": step.part, "r2": explained, "share": share})
     return records
 

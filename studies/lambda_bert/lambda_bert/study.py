@@ -16,9 +16,7 @@ from lambda_bert.models import new_model
 from lambda_bert.pairs import VALIDATION, PairDataset
 from lambda_bert.pretraining import PairCollator, PairTrainer, locked
 from lambda_bert.settings import Settings
-from shortcuts import artifacts
-from shortcuts.resume import WORK
-from shortcuts.seeds import derive
+from linear_shortcuts.files import WORK, artifacts, derive
 
 
 def load_pairs(settings: Settings) -> tuple[PairDataset, PairDataset]:

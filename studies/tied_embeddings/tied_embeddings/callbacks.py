@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shortcuts.artifacts import atomic_file
+from linear_shortcuts.files import atomic_file
 from tied_embeddings.settings import (
     DecoupleSettings,
     DistanceSettings,

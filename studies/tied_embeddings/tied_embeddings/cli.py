@@ -18,8 +18,8 @@ from typing import Any, Literal
 
 import click
 
-from shortcuts import params as checked
-from shortcuts.errors import InputError
+from linear_shortcuts.files import InputError
+from linear_shortcuts.settings import checking
 from tied_embeddings import settings as study
 
 PROGRAM = "python -m studies.tied_embeddings"
@@ -185,7 +185,7 @@ class Builder:
         """The whole, checked."""
         if "model" not in self.values:
             raise click.UsageError("no model; give --model, --experiment or --config, or a model's command before this")
-        return checked.build(study.Run, json.loads(json.dumps(self.values)), "")
+        return checking.build(study.Run, json.loads(json.dumps(self.values)), "")
 
 
 def given(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -396,9 +396,9 @@ def composed(builder: Builder, values: dict[str, Any]) -> study.Run:
 def read_run(path: Path) -> study.Run:
     """A run from a config file; JSON is read as such, because YAML 1.1 takes 1e-12 for text."""
     if path.suffix != ".json":
-        return checked.read_settings(path, study.Run)
+        return checking.read_settings(path, study.Run)
     try:
-        return checked.build(study.Run, json.loads(path.read_text(encoding="utf-8")), "")
+        return checking.build(study.Run, json.loads(path.read_text(encoding="utf-8")), "")
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is not a run's settings: {error}") from error
 
@@ -429,7 +429,7 @@ def dataset_of(run: study.Run) -> Any:
         return experiment.xor(chosen, dataset.bit_strings(chosen.bits, chosen.seed, chosen.include_all_ones))
     from tqdm import tqdm
 
-    from shortcuts.params import read_params
+    from linear_shortcuts.settings import read_params
     from tied_embeddings import clones
 
     assert run.text is not None
@@ -467,8 +467,7 @@ def train(builder: Builder, out: Path, restore: Path | None, bar: bool, **values
     run = composed(builder, values)
     from tqdm import tqdm
 
-    from shortcuts import artifacts
-    from shortcuts.resume import Partial
+    from linear_shortcuts.files import Partial, artifacts
     from tied_embeddings import experiment
 
     if experiment.is_finished(run, out):
@@ -641,7 +640,7 @@ for _command in (test, plot_accuracy, plot_distances, plot_embeddings):
 
 def main(arguments: list[str] | None = None, run: Callable[[Callable[[], None]], None] | None = None) -> None:
     """Run the command line; a problem of input is one line and exit code 2."""
-    from shortcuts import stage
+    from linear_shortcuts.settings import program
 
     sys.argv[0] = "tied_embeddings"
-    (run or stage.run)(lambda: cli.main(arguments, prog_name=PROGRAM))
+    (run or program.run)(lambda: cli.main(arguments, prog_name=PROGRAM))

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from shortcuts import corpora
-from shortcuts.errors import InputError
-from shortcuts.params import Params, known
+from linear_shortcuts.files import InputError
+from linear_shortcuts.settings import Params, known
+from linear_shortcuts.text import corpora
 from tied_embeddings.dataset import IGNORED, Batch, Dataset
 from tied_embeddings.settings import STUDY
 from tied_embeddings.text_settings import Clones
@@ -205,7 +205,7 @@ class ClonedText(Dataset):
 
 def load_text(settings: Clones, params: Params, watch: Watch = lambda texts: texts) -> ClonedText:
     """The text and the words that the study's settings name, tokenized; params: the project's own settings."""
-    from shortcuts.models import load_tokenizer
+    from linear_shortcuts.models import load_tokenizer
 
     entry = params.model(settings.tokenizer)
     tokenizer = load_tokenizer(entry.path, entry.revision, trust_remote_code=entry.trust_remote_code)

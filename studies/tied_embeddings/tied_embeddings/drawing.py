@@ -14,8 +14,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from shortcuts import plots
-from shortcuts.errors import InputError
+from linear_shortcuts.figures import plots
+from linear_shortcuts.files import InputError
 from tied_embeddings import experiment, measures
 from tied_embeddings.settings import Run
 

@@ -9,10 +9,8 @@ from typing import Any
 
 import torch
 
-from shortcuts import artifacts
-from shortcuts.errors import InputError
-from shortcuts.models import choose_device
-from shortcuts.resume import Partial
+from linear_shortcuts.files import InputError, Partial, artifacts
+from linear_shortcuts.settings import choose_device
 from tied_embeddings import callbacks
 from tied_embeddings.batched import Ensemble, Models
 from tied_embeddings.dataset import Dataset, Xor

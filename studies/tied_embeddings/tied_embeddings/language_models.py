@@ -17,11 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shortcuts import artifacts, training
-from shortcuts.errors import InputError
-from shortcuts.models import load_registered, load_tokenizer
-from shortcuts.params import Model, Params, Training, known
-from shortcuts.resume import WORK, Partial
+from linear_shortcuts.files import WORK, InputError, Partial, artifacts, atomic
+from linear_shortcuts.models import load_registered, load_tokenizer
+from linear_shortcuts.settings import Model, Params, Training, known
+from linear_shortcuts.training import judgement, loop, tokenizers
 from tied_embeddings.settings import STUDY
 from tied_embeddings.text_settings import LanguageModels
 
@@ -227,7 +226,7 @@ def folder_of(corpus: str, label: str) -> Path:
 
 def save(folder: Path, subject: Subject, result: Mapping[str, Any]) -> None:
     """Write `measures.json` and, of a model trained here, `losses.pickle` and `model/`."""
-    with artifacts.atomic_folder(folder) as coming:
+    with atomic.atomic_folder(folder) as coming:
         artifacts.save_json(coming / "measures.json", result)
         if subject.losses is not None:
             artifacts.save(coming / "losses.pickle", subject.losses)
@@ -276,7 +275,7 @@ def trained(
     options = training_settings(params, shape, settings, tied)
     entry = params.model(shape)
     tokenizer = load_tokenizer(entry.path, entry.revision, trust_remote_code=entry.trust_remote_code)
-    rows = {context: training.pack([list(sentences["train"])], tokenizer, context) for context in options.contexts}
+    rows = {context: tokenizers.pack([list(sentences["train"])], tokenizer, context) for context in options.contexts}
     recipe = {"settings": vars(options), "text": artifacts.fingerprint([row.tolist() for row in rows.values()])}
     with Partial("tied_embeddings/05_measure_language_models", f"{shape}_{tied}", recipe, work) as partial:
         recent: list[float] = []
@@ -290,13 +289,13 @@ def trained(
                 recent.clear()
             on_step(step, loss)
 
-        model = training.train(options, rows, tokenizer, partial, keep)
+        model = loop.train(options, rows, tokenizer, partial, keep)
         every = options.steps_per_checkpoint
         ends = sorted({*range(every, options.steps + 1, every), options.steps})
         losses = torch.cat([partial.load(f"losses_{end:08d}.pickle") for end in ends])
         partial.forget_others()
-    held_out = training.pack([list(sentences["validation"])], tokenizer, options.context)
-    result = training.evaluate(model, options, held_out, tokenizer)
+    held_out = tokenizers.pack([list(sentences["validation"])], tokenizer, options.context)
+    result = judgement.evaluate(model, options, held_out, tokenizer)
     return Subject(
         model, tokenizer, options.masked is None, {"training": vars(options), "held_out": vars(result)}, losses
     )

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shortcuts.errors import InputError
+from linear_shortcuts.files import InputError
 from tied_embeddings.settings import ModelSettings
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}

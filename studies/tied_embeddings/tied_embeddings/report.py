@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shortcuts import artifacts
+from linear_shortcuts.files import artifacts
 from tied_embeddings.settings import STUDY, VARIANTS, Folders, Settings
 
 if TYPE_CHECKING:

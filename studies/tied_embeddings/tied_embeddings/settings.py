@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from shortcuts.errors import InputError
-from shortcuts.params import at_least, between, known, read_settings
+from linear_shortcuts.files import InputError
+from linear_shortcuts.settings import at_least, between, known, read_settings
 from tied_embeddings.text_settings import Clones, LanguageModels
 
 STUDY = Path("studies/tied_embeddings")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from shortcuts import artifacts
+from linear_shortcuts.files import artifacts, atomic
 
 
 def save(folder: Path, name: str, table: Sequence[Mapping[str, Any]]) -> None:
@@ -18,5 +18,5 @@ def save(folder: Path, name: str, table: Sequence[Mapping[str, Any]]) -> None:
     writer = csv.DictWriter(text, fieldnames=list(table[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(table)
-    with artifacts.atomic_file(folder / f"{name}.csv") as file:
+    with atomic.atomic_file(folder / f"{name}.csv") as file:
         file.write(text.getvalue().encode())

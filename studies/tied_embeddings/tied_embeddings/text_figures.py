@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import StrMethodFormatter
 
-from shortcuts.plots import STYLE
+from linear_shortcuts.figures import STYLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

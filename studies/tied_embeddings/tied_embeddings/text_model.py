@@ -12,10 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from shortcuts import artifacts
-from shortcuts.resume import Partial
-from shortcuts.seeds import derive
-from shortcuts.training import newest_checkpoint
+from linear_shortcuts.files import Partial, artifacts, derive
+from linear_shortcuts.training import newest_checkpoint
 from tied_embeddings import models
 from tied_embeddings.clones import ClonedText
 from tied_embeddings.dataset import IGNORED

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from shortcuts import artifacts
+from linear_shortcuts.files import artifacts
 from tied_embeddings import clones, language_models
 from tied_embeddings.settings import STUDY, VARIANTS, Settings
 from tied_embeddings.text_settings import Clones, LanguageModels

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from shortcuts.errors import InputError
-from shortcuts.params import at_least, between, known
+from linear_shortcuts.files import InputError
+from linear_shortcuts.settings import at_least, between, known
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from shortcuts.seeds import derive
+from linear_shortcuts.files import derive
 from tied_embeddings.batched import INPUT, OUTPUT, Models
 from tied_embeddings.dataset import Batch, Dataset
 from tied_embeddings.settings import EvaluationSettings, OptimizerSettings, SchedulerSettings

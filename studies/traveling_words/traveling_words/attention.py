@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shortcuts.errors import InputError
-from shortcuts.models import LanguageModel, Watcher
+from linear_shortcuts.files import InputError
+from linear_shortcuts.models import LanguageModel, Watcher
 from traveling_words.geometry import Norm, precision, read_norm
 
 TOLERANCE = 1e-3  # relative; a wrong reading of the weights is off by more than 0.1

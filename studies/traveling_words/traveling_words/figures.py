@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter, StrMethodFormatter
 
-from shortcuts.plots import STYLE, tick_step
+from linear_shortcuts.figures import STYLE, tick_step
 from traveling_words.formats import visible
 from traveling_words.tables import Table
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from shortcuts import tables
-from shortcuts.artifacts import atomic_file, save_json
+from linear_shortcuts.files import atomic_file, save_json
+from linear_shortcuts.scores import tables
 
 Record = Mapping[str, Any]  # a value is a number, a string or a list of strings
 

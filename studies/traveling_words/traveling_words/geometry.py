@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shortcuts.errors import InputError
+from linear_shortcuts.files import InputError
 
 CHUNK = 8192  # rows of the vocabulary held in double precision at a time
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shortcuts.errors import InputError
+from linear_shortcuts.files import InputError
 from traveling_words.attention import Attention
 from traveling_words.geometry import Norm
 from traveling_words.nearest import Rows, nearest

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from shortcuts.errors import InputError
+from linear_shortcuts.files import InputError
 from traveling_words.figures import PATH, STATE, WORD, layer_name
 from traveling_words.formats import visible
 

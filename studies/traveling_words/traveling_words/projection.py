@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from shortcuts.errors import InputError
+from linear_shortcuts.files import InputError
 
 DIMENSIONS = 3
 

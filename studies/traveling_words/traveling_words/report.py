@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shortcuts import artifacts
-from shortcuts.errors import InputError
-from shortcuts.models import load_tokenizer
+from linear_shortcuts.files import InputError, artifacts
+from linear_shortcuts.models import load_tokenizer
 from traveling_words import tables
 from traveling_words.settings import Folders, Settings
 from traveling_words.subject import Vocabulary

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from shortcuts.errors import InputError
-from shortcuts.params import Model, at_least, between, known, read_params, read_settings
+from linear_shortcuts.files import InputError
+from linear_shortcuts.settings import Model, at_least, between, known, read_params, read_settings
 
 PARAMS = Path("studies/traveling_words/params.yaml")
 REGISTRY = Path("params.yaml")  # the models are those of the project

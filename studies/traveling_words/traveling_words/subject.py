@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shortcuts import artifacts
-from shortcuts.errors import InputError
-from shortcuts.models import LanguageModel, load_registered, load_tokenizer
+from linear_shortcuts.files import InputError, artifacts
+from linear_shortcuts.models import LanguageModel, load_registered, load_tokenizer
 from traveling_words.geometry import Norm, read_norm
 from traveling_words.settings import Settings
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shortcuts.errors import InputError
-from shortcuts.models import LanguageModel, Watcher
+from linear_shortcuts.files import InputError
+from linear_shortcuts.models import LanguageModel, Watcher
 from traveling_words.geometry import Norm, cosine_distance, precision
 from traveling_words.nearest import Rows, nearest, rank
 from traveling_words.projection import Projection

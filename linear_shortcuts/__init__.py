@@ -1,0 +1,24 @@
+"""Linear shortcuts through transformers: from any layer to any later one by a single matrix.
+
+    from linear_shortcuts import LayerMaps, load_model
+    maps = LayerMaps.load("linreg/tiny-gpt2/docstrings/layers")
+    guess = maps.jump(h, 2, 6)
+
+The rooms, from the ground up; each imports only those before it: files, settings, text, models, states, maps, scores,
+figures, training, commands.
+"""
+
+from typing import TYPE_CHECKING
+
+from linear_shortcuts._door import door
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from linear_shortcuts.files.errors import InputError as InputError
+    from linear_shortcuts.maps.linear_maps import LayerMaps as LayerMaps, SubmoduleMaps as SubmoduleMaps
+    from linear_shortcuts.models.language_model import LanguageModel as LanguageModel
+    from linear_shortcuts.models.loading import load_model as load_model, load_tokenizer as load_tokenizer
+
+__getattr__, __dir__, __all__ = door(__name__, __file__)
+__all__ += ["__version__"]

@@ -1,0 +1,77 @@
+"""The command line: `linear-shortcuts check MODEL` and `linear-shortcuts --version`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from linear_shortcuts import __version__
+from linear_shortcuts.settings import program
+
+CHECK = """Check whether a model can be studied here: its declaration is held against the model itself.
+
+Runs a few random sentences through the checkpoint and prints, for every invariant, the largest difference seen. The
+first thing to do with a new model.
+
+Example: linear-shortcuts check models/tiny-gpt2
+"""
+EPILOG = "Ends with code 0 if every invariant holds, 1 if one does not, 2 if the model cannot be loaded."
+
+
+def main() -> None:
+    args = _parse_args()
+    sys.argv[0] = "linear-shortcuts"  # what an error's line begins with; it would be __main__.py
+    program.run(lambda: sys.exit(_check(args)))
+
+
+def _parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="linear-shortcuts", description="Linear shortcuts through transformers.")
+    parser.add_argument("--version", action="version", version=f"linear-shortcuts {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    check = commands.add_parser(
+        "check",
+        help="hold a model against the declaration of its family",
+        description=CHECK,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    check.add_argument("model", metavar="MODEL", help="a key of `registry` in params.yaml, a hub id or a local folder")
+    check.add_argument("--revision", help="commit of the hub repository (default: the newest)")
+    check.add_argument("--dtype", choices=["float32", "bfloat16", "float16", "auto"], help="default: float32")
+    check.add_argument("--device-map", metavar="MAP", help="auto, balanced …: spread the blocks over devices")
+    check.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the model")
+    program.add_device(check)
+    program.add_params(check)
+    return parser.parse_args()
+
+
+def _check(args: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from linear_shortcuts.commands import invariants
+    from linear_shortcuts.models import load_registered
+    from linear_shortcuts.settings import Model, read_params
+
+    registry = read_params(args.params).registry if Path(args.params).exists() else {}
+    entry = registry.get(args.model, Model(path=args.model, revision=None))
+    asked = {
+        "revision": args.revision,
+        "dtype": args.dtype,
+        "device_map": args.device_map,
+        "trust_remote_code": args.trust_remote_code or None,
+    }
+    entry = replace(entry, **{key: value for key, value in asked.items() if value is not None})
+    model = load_registered(entry, args.model, args.device)
+    print(f"{invariants.describe(model)}\n\n{invariants.HEAD}", flush=True)
+    failed = 0
+    for finding in invariants.check(model, invariants.sample_tokens(model)):
+        print(invariants.line(finding), flush=True)
+        failed += not finding.passed
+    if failed:
+        print(
+            f"\n{args.model}: {failed} of {len(invariants.INVARIANTS)} invariants do not hold; results would be wrong"
+        )
+    else:
+        print(f"\n{args.model}: every invariant holds")
+    return int(failed > 0)

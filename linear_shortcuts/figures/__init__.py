@@ -1,0 +1,16 @@
+"""Pictures of the tables that `scores` makes. Nothing is computed here."""
+
+from typing import TYPE_CHECKING
+
+from linear_shortcuts._door import door
+
+if TYPE_CHECKING:
+    from linear_shortcuts.figures.plots import (
+        COLORS as COLORS,
+        LABELS as LABELS,
+        STYLE as STYLE,
+        heatmap as heatmap,
+        tick_step as tick_step,
+    )
+
+__getattr__, __dir__, __all__ = door(__name__, __file__)

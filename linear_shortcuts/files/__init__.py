@@ -1,0 +1,28 @@
+"""Bytes that last: one-line errors, seeds, files that are whole or absent, safe unpickling, resuming, ranks.
+
+What the files mean is not known here; see the rooms that write them.
+
+    from linear_shortcuts.files import artifacts
+    artifacts.save("a.pickle", {"matrix": matrix})
+    artifacts.load("a.pickle")
+"""
+
+from typing import TYPE_CHECKING
+
+from linear_shortcuts._door import door
+
+if TYPE_CHECKING:
+    from linear_shortcuts.files.artifacts import fingerprint as fingerprint, save_json as save_json
+    from linear_shortcuts.files.atomic import atomic_file as atomic_file, atomic_folder as atomic_folder
+    from linear_shortcuts.files.cards import (
+        FILE as FILE,
+        read_card as read_card,
+        versions as versions,
+        write_card as write_card,
+    )
+    from linear_shortcuts.files.errors import InputError as InputError
+    from linear_shortcuts.files.partial import PATIENCE as PATIENCE, WORK as WORK, Partial as Partial
+    from linear_shortcuts.files.ranks import ALONE as ALONE, Ranks as Ranks, join as join
+    from linear_shortcuts.files.seeds import derive as derive
+
+__getattr__, __dir__, __all__ = door(__name__, __file__)

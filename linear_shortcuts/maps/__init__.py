@@ -1,0 +1,16 @@
+"""The matrices between layers: least squares from streamed moments, files, and objects that jump.
+
+from linear_shortcuts.maps import LayerMaps
+maps = LayerMaps.load("linreg/tiny-gpt2/docstrings/layers")
+guess = maps.jump(h, 2, 6)
+"""
+
+from typing import TYPE_CHECKING
+
+from linear_shortcuts._door import door
+
+if TYPE_CHECKING:
+    from linear_shortcuts.maps.linear_maps import LayerMaps as LayerMaps, SubmoduleMaps as SubmoduleMaps
+    from linear_shortcuts.maps.regression import fit as fit
+
+__getattr__, __dir__, __all__ = door(__name__, __file__)

@@ -1,0 +1,24 @@
+"""What a map is worth: r2, precision, surprisal, exits, early exit, intervals, and the tables of them all."""
+
+from typing import TYPE_CHECKING
+
+from linear_shortcuts._door import door
+
+if TYPE_CHECKING:
+    from linear_shortcuts.scores.exits import part_guesses as part_guesses
+    from linear_shortcuts.scores.measures import (
+        bootstrap_interval as bootstrap_interval,
+        in_top as in_top,
+        kl_divergence as kl_divergence,
+        r2 as r2,
+    )
+    from linear_shortcuts.scores.tables import (
+        KL as KL,
+        PRECISION_AT as PRECISION_AT,
+        SURPRISAL as SURPRISAL,
+        Table as Table,
+        precision_panel as precision_panel,
+        select as select,
+    )
+
+__getattr__, __dir__, __all__ = door(__name__, __file__)

@@ -1,0 +1,74 @@
+"""Hidden states on disk: shards of sentences, and the folder that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from linear_shortcuts.files import artifacts, read_card
+from linear_shortcuts.states.extraction import Shard
+
+
+def shard_ranges(sentences: int, per_shard: int) -> Iterator[tuple[int, int, int]]:
+    """(number, first, last + 1) of the shards of a split."""
+    for number, first in enumerate(range(0, sentences, per_shard)):
+        yield number, first, min(first + per_shard, sentences)
+
+
+def shard_files(shard: Shard, number: int) -> dict[str, Any]:
+    """The file (name -> value) of one shard."""
+    return {f"{number:05d}.pickle": vars(shard)}
+
+
+@dataclass(frozen=True)
+class HiddenStates:
+    """The recorded hidden states of one split, read shard by shard."""
+
+    folder: Path
+    card: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path) -> HiddenStates:
+        return cls(folder, read_card(folder, made_by="stages/04_extract_hidden_states.py"))
+
+    @property
+    def layers(self) -> int:
+        """L: the layers are 0..L."""
+        return self.card["layers"]
+
+    @property
+    def width(self) -> int:
+        return self.card["width"]
+
+    def __len__(self) -> int:
+        """The vectors recorded of each layer: as many as sentences, or as tokens."""
+        return self.card["vectors"]
+
+    @property
+    def fingerprint(self) -> str:
+        return artifacts.fingerprint(self.card)
+
+    def __iter__(self) -> Iterator[Shard]:
+        """The shards, in the order of the sentences; a damaged one raises `InputError`."""
+        for name, sha256 in self.card["files"].items():
+            yield Shard(**artifacts.load(self.folder / name, sha256=sha256))
+
+    def layers_of(self, device: torch.device) -> Iterator[Tensor]:
+        """The hidden states (L + 1, m, d) of one shard after the other, on a device."""
+        for shard in self:
+            yield shard.hidden_states.to(device)
+
+    def stack(self) -> Tensor:
+        """All hidden states at once, (L + 1, n, d)."""
+        states = torch.empty(self.layers + 1, len(self), self.width)
+        first = 0
+        for shard in self:
+            last = first + shard.hidden_states.shape[1]
+            states[:, first:last] = shard.hidden_states
+            first = last
+        return states

@@ -1,0 +1,17 @@
+"""From a corpus to token ids and the position that is looked at. Models' own tokenizers are loaded in `models`."""
+
+from typing import TYPE_CHECKING
+
+from linear_shortcuts._door import door
+
+if TYPE_CHECKING:
+    from linear_shortcuts.text.corpora import (
+        Splitter as Splitter,
+        article_sentences as article_sentences,
+        make_splitter as make_splitter,
+        read_articles as read_articles,
+        unwrap as unwrap,
+    )
+    from linear_shortcuts.text.tokens import Tokens as Tokens
+
+__getattr__, __dir__, __all__ = door(__name__, __file__)

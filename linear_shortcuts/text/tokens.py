@@ -1,0 +1,182 @@
+"""Sentences to token ids, and the one position sampled in each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from linear_shortcuts.files import InputError, artifacts, derive
+from linear_shortcuts.settings import Params
+
+NO_LIMIT = 10**9  # tokenizers that know no limit state an even larger one
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids of n sentences and, for each, the position at which everything is measured."""
+
+    sentences: list[Tensor]  # n tensors (tokens,) int64; a masked model's sampled token is [MASK] already
+    positions: Tensor  # (n,) int64, counted from 0, special tokens included
+    cut: int = 0  # sentences longer than the limit
+    skipped: int = 0  # sentences that had no token to sample
+
+    def __len__(self) -> int:
+        return len(self.sentences)
+
+    @property
+    def lengths(self) -> Tensor:
+        """(n,) tokens of each sentence."""
+        return torch.tensor([len(ids) for ids in self.sentences], dtype=torch.int64)
+
+    def part(self, first: int, last: int) -> Tokens:
+        """Sentences first..last-1."""
+        return Tokens(self.sentences[first:last], self.positions[first:last])
+
+
+def tokenize(sentences: Sequence[str], tokenizer: Any, *, causal: bool, max_tokens: int | None, seed: int) -> Tokens:
+    """Tokenize, cut to `max_tokens`, and sample one position per sentence, uniformly over its ordinary tokens.
+
+    The position depends on the seed and the sentence alone, not on its place or its neighbours. For a masked model
+    the sampled token is replaced by the tokenizer's mask token. With `max_tokens` None nothing is cut.
+    """
+    if not causal and tokenizer.mask_token_id is None:
+        raise InputError("the model is a masked one but its tokenizer has no mask token; check the checkpoint")
+    if not sentences:
+        return Tokens([], torch.empty(0, dtype=torch.int64))
+    encoded = tokenizer(list(sentences), return_special_tokens_mask=True, verbose=False)
+    # The mask knows the special tokens that the tokenizer added, not those that are written out in the text.
+    names = ("bos", "eos", "cls", "sep", "pad", "mask")
+    control = {getattr(tokenizer, f"{name}_token_id", None) for name in names}
+    kept: list[Tensor] = []
+    positions: list[int] = []
+    cut = skipped = 0
+    for text, ids, special in zip(sentences, encoded["input_ids"], encoded["special_tokens_mask"], strict=True):
+        if max_tokens is not None and len(ids) > max_tokens:
+            cut += 1
+            ids, special = _cut(ids, special, max_tokens)
+        ordinary = [
+            position for position, is_special in enumerate(special) if not is_special and ids[position] not in control
+        ]
+        if not ordinary:
+            skipped += 1
+            continue
+        position = ordinary[derive(seed, "position", text) % len(ordinary)]
+        tensor = torch.tensor(ids, dtype=torch.int64)
+        if not causal:
+            tensor[position] = tokenizer.mask_token_id
+        kept.append(tensor)
+        positions.append(position)
+    return Tokens(kept, torch.tensor(positions, dtype=torch.int64), cut, skipped)
+
+
+def _cut(ids: list[int], special: list[int], max_tokens: int) -> tuple[list[int], list[int]]:
+    """Shorten to `max_tokens`, keeping the special tokens that close the sequence, such as [SEP]."""
+    closing = 0
+    while closing < len(ids) and special[-1 - closing]:
+        closing += 1
+    opening = max_tokens - closing
+    tail = len(ids) - closing
+    return ids[:opening] + ids[tail:], special[:opening] + special[tail:]
+
+
+def check_sentences(sentences: dict[str, Any], params: Params, path: Path) -> None:
+    """Raise `InputError` if the sentences were drawn under other settings."""
+    drawn = (sentences["card"]["seed"], len(sentences["train"]), len(sentences["validation"]))
+    asked = (params.seed, params.sentences.train, params.sentences.validation)
+    if drawn != asked:
+        raise InputError(
+            f"{path} was drawn with seed, train, validation = {drawn}, but the settings say {asked}; "
+            "rerun stages/01_fetch_sentences.py"
+        )
+
+
+def limit(tokenizer: Any, longest: int | None, max_tokens: int | None) -> int | None:
+    """The most tokens a sentence may have: the model's own limit, or a lower one the user set; None if neither is.
+
+    longest: what the model can read, None where it sets no limit.
+    """
+    stated = [longest, tokenizer.model_max_length]  # the latter is huge where the tokenizer does not know
+    own = min((value for value in stated if value and value < NO_LIMIT), default=None)
+    if max_tokens is not None and own is not None and max_tokens > own:
+        raise InputError(f"tokenize.max_tokens is {max_tokens} but the model takes at most {own}; lower it or use null")
+    return max_tokens or own
+
+
+def save_tokens(path: Path, tokens: Tokens, card: dict[str, Any]) -> None:
+    """Write the study's two keys, so that tokens can also come from elsewhere, and a card."""
+    value = {"tokenized_sentences": tokens.sentences, "token_positions": tokens.positions, "card": card}
+    artifacts.save(path, value)
+
+
+def load_tokens(path: Path) -> tuple[Tokens, dict[str, Any]]:
+    """Read a tokens file, ours or any pickle with `tokenized_sentences` and `token_positions`, and its card (or {}).
+
+    Raises `InputError` if the two do not fit together, naming the sentence.
+    """
+    value = artifacts.load(path, made_by="stages/03_tokenize.py")
+    missing = {"tokenized_sentences", "token_positions"} - set(value if isinstance(value, dict) else ())
+    if missing:
+        raise InputError(f"{path} lacks {' and '.join(sorted(missing))}; see stages/03_tokenize.py for the format")
+    listed = value["tokenized_sentences"]
+    if not isinstance(listed, (list, tuple)):
+        raise InputError(f"{path}: tokenized_sentences is a {type(listed).__name__}; it must be a list, one a sentence")
+    sentences = [_whole_numbers(ids, f"{path}: sentence {number}").flatten() for number, ids in enumerate(listed)]
+    if not listed or not isinstance(value.get("card", {}), dict):
+        raise InputError(f"{path} has {'a card that is no mapping' if listed else 'no sentences'}; make it anew")
+    positions = _whole_numbers(value["token_positions"], f"{path}: token_positions")
+    if positions.shape != (len(sentences),):
+        raise InputError(
+            f"{path} has {len(sentences)} sentences but positions of shape {tuple(positions.shape)}; one for each"
+        )
+    for number, (ids, position) in enumerate(zip(sentences, positions.tolist(), strict=True)):
+        if not 0 <= position < len(ids):
+            raise InputError(f"{path}: sentence {number} has {len(ids)} tokens, so position {position} is outside it")
+    return Tokens(sentences, positions), value.get("card", {})
+
+
+def _whole_numbers(values: Any, what: str) -> Tensor:
+    try:
+        tensor = torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{what} is not a list of whole numbers ({error})") from error
+    if tensor.numel() and (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool):
+        raise InputError(f"{what} has {tensor.dtype} values; they must be whole numbers")
+    return tensor.to(torch.int64)
+
+
+def load_states_tokens(path: Path, states_card: dict[str, Any]) -> Tokens:
+    """The tokens that hidden states were recorded from; `InputError` if the file has changed since."""
+    if artifacts.file_sha256(path) != states_card["tokens_sha256"]:
+        raise InputError(
+            f"{path} is not the file the hidden states were recorded from; rerun stages/04_extract_hidden_states.py"
+        )
+    return load_tokens(path)[0]
+
+
+def check_fit(tokens: Tokens, vocabulary: int, max_tokens: int | None, path: Path) -> None:
+    """Raise `InputError`, naming the sentence, if the model cannot read the tokens."""
+    for number, ids in enumerate(tokens.sentences):
+        low, high = int(ids.min()), int(ids.max())
+        if low < 0 or high >= vocabulary:
+            raise InputError(
+                f"{path}: sentence {number} has token id {low if low < 0 else high} but the model knows "
+                f"0..{vocabulary - 1}; tokenize with the model's own tokenizer"
+            )
+        if max_tokens is not None and len(ids) > max_tokens:
+            raise InputError(
+                f"{path}: sentence {number} has {len(ids)} tokens but the model takes {max_tokens}; cut it"
+            )
+
+
+def check_rows(rows: int, width: int) -> None:
+    """Raise `InputError` if there are fewer rows than coordinates, so that no map could be determined."""
+    if rows < width:
+        raise InputError(
+            f"{rows:,} train sentences cannot determine maps of a model of width {width:,}; raise sentences.train to "
+            f"at least {width:,}"
+        )

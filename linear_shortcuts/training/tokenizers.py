@@ -1,0 +1,67 @@
+"""Tokenizers of our own, and rows of token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from linear_shortcuts.settings import Training
+
+
+def train_tokenizer(settings: Training, sentences: Iterable[str]) -> Any:
+    """A tokenizer of the model's kind: byte-level BPE for GPT-2, lower-casing WordPiece for BERT."""
+    import tokenizers as tk
+    from transformers import PreTrainedTokenizerFast
+
+    if settings.kind == "gpt2":
+        end = "<|endoftext|>"
+        tokenizer = tk.Tokenizer(tk.models.BPE())
+        tokenizer.pre_tokenizer = tk.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = tk.decoders.ByteLevel()
+        trainer: Any = tk.trainers.BpeTrainer(
+            vocab_size=settings.vocabulary,
+            special_tokens=[end],
+            initial_alphabet=tk.pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        special = {"bos_token": end, "eos_token": end, "unk_token": end}
+    else:
+        tokenizer = tk.Tokenizer(tk.models.WordPiece(unk_token="[UNK]"))
+        tokenizer.normalizer = tk.normalizers.BertNormalizer(lowercase=True)
+        tokenizer.pre_tokenizer = tk.pre_tokenizers.BertPreTokenizer()
+        tokenizer.decoder = tk.decoders.WordPiece()
+        names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        trainer = tk.trainers.WordPieceTrainer(
+            vocab_size=settings.vocabulary, special_tokens=names, show_progress=False
+        )
+        special = {f"{name[1:-1].lower()}_token": name for name in names}
+    tokenizer.train_from_iterator(sentences, trainer)
+    if settings.kind == "bert":
+        tokenizer.post_processor = tk.processors.TemplateProcessing(
+            single="[CLS] $A [SEP]",
+            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+            special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")],
+        )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=settings.context, **special)
+
+
+def pack(files: Iterable[list[str]], tokenizer: Any, context: int) -> np.ndarray:
+    """Rows of `context` token ids, (rows, context) int32, filled with whole sentences of one file after the other.
+
+    Every row starts at the start of a sentence, as the study's inputs do. A sentence cut at the end of a row starts
+    the next one.
+    """
+    start = [] if tokenizer.cls_token_id is None else [tokenizer.cls_token_id]
+    end = [tokenizer.eos_token_id if tokenizer.sep_token_id is None else tokenizer.sep_token_id]
+    sentences = [sentence for file in files for sentence in file]
+    encoded = tokenizer(sentences, add_special_tokens=False, verbose=False)["input_ids"] if sentences else []
+    rows, row = [], list(start)
+    for ids in encoded:
+        row += ids + end
+        if len(row) >= context:
+            rows.append(row[:context])
+            cut = len(row) > context and len(start + ids + end) <= context
+            row = start + ids + end if cut else list(start)
+    return np.array(rows, dtype=np.int32).reshape(-1, context)

@@ -1,0 +1,131 @@
+"""Tables say what they claim, figures bear the study's names and are reproducible to the byte."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from linear_shortcuts.figures import plots
+from linear_shortcuts.models.cost import Cost
+from linear_shortcuts.scores import tables
+from linear_shortcuts.scores.early_exit import sweep
+from linear_shortcuts.settings.params import Bootstrap
+
+LAYERS, SAMPLES = 3, 50
+BOOTSTRAP = Bootstrap(resamples=200, confidence=0.95)
+COST = Cost(blocks=torch.full((LAYERS, SAMPLES), 10.0, dtype=torch.float64), head=3.0, jump=2.0)
+
+
+@pytest.fixture(scope="module")
+def results():
+    """Read-outs that get better with depth, as real ones do, and what is made of them."""
+    rng = np.random.default_rng(0)
+    truth = np.stack([rng.permutation(40)[:10] for _ in range(SAMPLES)])
+    fixed = []
+    for mapping in ("id", "mat", "mat_attn", "mat_ffn", "mat_ln1_ln2"):
+        for layer in range(LAYERS + 1):
+            share = layer / LAYERS if mapping == "id" else 0.3 + 0.7 * layer / LAYERS
+            right = rng.random(SAMPLES) < share
+            other = np.stack([rng.permutation(40)[:10] for _ in range(SAMPLES)])
+            fixed.append(
+                {
+                    "mapping": mapping,
+                    "layer": layer,
+                    "mean_layers": float(layer),
+                    "top_ids": torch.from_numpy(np.where(right[:, None], truth, other)),
+                    "top_probabilities": torch.from_numpy(np.sort(rng.random((SAMPLES, 2)))[:, ::-1].copy()),
+                    "surprisal": torch.from_numpy(rng.random(SAMPLES) + 3 * (1 - share)),
+                    "kl": torch.from_numpy(rng.random(SAMPLES) * (1 - share)),
+                }
+            )
+    early = []
+    for mapping in ("mat", "id"):
+        own = [record for record in fixed if record["mapping"] == mapping]
+        early += sweep(own, torch.arange(SAMPLES), [-1.112, 0.3, 0.6, 1.112], mapping, COST)
+    pairs = [(i, j) for i in range(LAYERS) for j in range(i + 1, LAYERS + 1)]
+    r2 = tables.r2_table(dict.fromkeys(pairs, 0.8), dict.fromkeys(pairs, -0.5))
+    exits = tables.exits_table(fixed, BOOTSTRAP, 0)
+    return fixed, early, r2, exits, tables.early_exit_table(early, fixed, COST, BOOTSTRAP, 0)
+
+
+def test_means_lie_in_their_intervals_and_equal_a_plain_average(results):
+    fixed, _, _, exits, _ = results
+    full = fixed[LAYERS]["top_ids"]
+    for record in exits:
+        assert record["low"] <= record["value"] <= record["high"]
+    at = {(r["mapping"], r["layer"]): r["value"] for r in exits if r["panel"] == "Precision@5"}
+    for record in fixed:
+        hits = [int(guess) in top[:5].tolist() for guess, top in zip(record["top_ids"][:, 0], full, strict=True)]
+        assert at[record["mapping"], record["layer"]] == pytest.approx(np.mean(hits))
+
+
+def test_the_difference_of_r2_is_the_difference(results):
+    _, _, r2, _, _ = results
+    assert [r["r2"] for r in r2 if r["mapping"] == "mat-id"] == pytest.approx([1.3] * 6)
+
+
+def test_a_fixed_exit_costs_its_blocks_and_one_read_out(results):
+    _, _, _, _, early_exit = results
+    costs = {(r["mapping"], r["setting"]): r["relative_cost"] for r in early_exit if r["exit"] == "fixed"}
+    assert costs["id", "layer 0"] == pytest.approx(3 / 33)
+    assert costs["mat", "layer 2"] == pytest.approx((20 + 3 + 2) / 33)
+    assert costs["mat", "layer 3"] == 1
+
+
+def test_metrics_sum_the_model_up(results):
+    _, early, r2, exits, _ = results
+    metrics = tables.metrics("m", "c", r2, exits, early, 0.95)
+    assert metrics["mat"]["mean_r2"] == pytest.approx(0.8)
+    by_layer = [r["value"] for r in tables.select(exits, ["mat"], ["Precision@1"])]
+    assert metrics["mat"]["precision_at_1"]["depth_50"] == pytest.approx((by_layer[1] + by_layer[2]) / 2)
+    assert 0 <= metrics["mat"]["saving_at_95"]["layers"] < 1
+    never = tables.metrics("m", "c", r2, exits, [r for r in early if r["lambda"] < 0], 0.95)
+    assert never["mat"]["saving_at_95"] == {"layers": None, "flops": None}
+    json.dumps(metrics, allow_nan=False)
+
+
+def test_every_record_of_a_plot_table_has_every_key(results):
+    _, _, r2, exits, early_exit = results
+    made = tables.plot_tables(r2, exits, early_exit)
+    assert set(made) == {"r2", "precision", "surprisal", "parts", "early_exit", "cost"}
+    for table in made.values():
+        assert table
+        assert all(record.keys() == table[0].keys() for record in table)
+
+
+def test_printed_tables_are_markdown(results):
+    _, early, _, exits, _ = results
+    lines = tables.by_layer(exits, "Precision@1").splitlines()
+    assert lines[0] == "| layer | id | mat | mat_attn | mat_ffn | mat_ln1_ln2 | mat − id |"
+    assert len(lines) == 2 + LAYERS + 1
+    assert len(tables.by_lambda(early).splitlines()) == 2 + len(early)
+
+
+def test_every_figure_of_the_study_is_drawn_twice_to_the_same_bytes(results, tmp_path):
+    _, _, r2, exits, early_exit = results
+    for folder in ("one", "two"):
+        figures = plots.draw_all(r2, exits, early_exit, 0.95, "model on corpus")
+        for name, figure in figures.items():
+            plots.save(figure, {"svg": tmp_path / folder, "pdf": tmp_path / folder}, name)
+    named = {
+        "r2_scores",
+        "pre",
+        "surp",
+        "kl",
+        "parts_pre1",
+        "parts_pre5",
+        "parts_pre10",
+        "parts_surp",
+        "ee_pre1",
+        "cost",
+    }
+    made = sorted((tmp_path / "one").iterdir())
+    assert {path.stem for path in made} == {f"{name}_{LAYERS}" for name in named}
+    assert len(made) == 2 * len(named)
+    for path in made:
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+def test_ticks_follow_the_study():
+    assert [plots.tick_step(layers) for layers in (6, 12, 24, 36, 48)] == [1, 2, 3, 4, 6]

@@ -1,0 +1,379 @@
+"""Files between the stages: the same bytes for the same value, whole or absent, nothing called at their command."""
+
+import collections
+import contextlib
+import hashlib
+import pickle
+import re
+from pathlib import Path
+
+import hypothesis.extra.numpy as npst
+import numpy as np
+import pytest
+import torch
+from fresh_process import in_fresh_process
+from hypothesis import given, settings, strategies as st
+
+from linear_shortcuts.files import artifacts, atomic
+from linear_shortcuts.files.errors import InputError
+
+# --- values ------------------------------------------------------------------------------------------------
+
+DTYPES = st.sampled_from([np.float16, np.float32, np.float64, np.int8, np.int64, np.uint8, np.bool_, np.complex64])
+ARRAYS = npst.arrays(DTYPES, npst.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3))
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.binary(max_size=8)
+    | ARRAYS
+    | ARRAYS.map(torch.from_numpy)
+)
+SMALL_NUMBERS = st.integers(-(2**19), 2**19)
+KEYS = (
+    st.text(max_size=4)
+    | st.integers(-(2**59), 2**59)
+    | st.booleans()
+    | st.tuples(st.text(max_size=4), SMALL_NUMBERS)
+    | st.tuples(SMALL_NUMBERS, SMALL_NUMBERS, SMALL_NUMBERS)
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.lists(inner, max_size=3).map(tuple) | st.dictionaries(KEYS, inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+def same(a, b) -> bool:
+    """Equal in type, dtype, shape and every bit: nan equals nan, 0.0 differs from -0.0, 1 from True."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and same(a.numpy(), b.numpy())
+    if isinstance(a, np.ndarray):
+        return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict):
+        return list(map(repr, a)) == list(map(repr, b)) and all(map(same, a.values(), b.values()))
+    return repr(a) == repr(b)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One folder for all examples of a property."""
+    return tmp_path_factory.mktemp("artifacts")
+
+
+# --- round trips -------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=150, deadline=None)
+@given(VALUES)
+def test_what_is_saved_is_loaded(folder, value):
+    artifacts.save(folder / "value.pickle", value)
+    assert same(artifacts.load(folder / "value.pickle"), value)
+
+
+@settings(max_examples=50, deadline=None)
+@given(VALUES)
+def test_a_loaded_value_is_saved_to_the_same_bytes(folder, value):
+    first = artifacts.save(folder / "first.pickle", value)
+    again = artifacts.save(folder / "again.pickle", artifacts.load(folder / "first.pickle"))
+    assert again == first == artifacts.file_sha256(folder / "again.pickle")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64, torch.int64, torch.uint16, torch.bool])
+@pytest.mark.parametrize("shape", [(), (1,), (0, 3), (2, 3)])
+def test_a_plain_pickle_load_gives_a_tensor_of_the_same_dtype_shape_and_values(tmp_path, dtype, shape):
+    tensor = torch.ones(shape).to(dtype)
+    artifacts.save(tmp_path / "x.pickle", tensor)
+    with open(tmp_path / "x.pickle", "rb") as file:
+        loaded = pickle.load(file)
+    assert type(loaded) is torch.Tensor
+    assert (loaded.dtype, loaded.shape) == (dtype, shape)
+    assert torch.equal(loaded, tensor)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.float64(1.5),
+        np.bool_(True),
+        np.rec.array([(1, 2.0)]),
+        np.ma.array([1.0]),
+        Path("a"),
+        collections.defaultdict(list),
+        collections.Counter("a"),
+        range(3),
+        1j,
+        bytearray(b"a"),
+        torch.float32,
+        slice(1),
+        int,
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_cannot_be_loaded_is_refused_when_saved(tmp_path, value):
+    """A stage must not end well on a file that the next stage refuses."""
+    path = tmp_path / "x.pickle"
+    try:
+        artifacts.save(path, {"key": value})
+    except TypeError:
+        assert not path.exists()
+        return
+    loaded = artifacts.load(path)["key"]
+    assert repr(loaded) == repr(value)
+
+
+def test_a_non_contiguous_tensor_is_saved_like_its_contiguous_copy(tmp_path):
+    tensor = torch.arange(12.0).reshape(3, 4).T
+    assert not tensor.is_contiguous()
+    assert artifacts.save(tmp_path / "a", tensor) == artifacts.save(tmp_path / "b", tensor.contiguous())
+    assert torch.equal(artifacts.load(tmp_path / "a"), tensor)
+
+
+def test_a_fortran_array_is_saved_like_its_c_copy(tmp_path):
+    array = np.asfortranarray(np.arange(12.0).reshape(3, 4))
+    assert artifacts.save(tmp_path / "a", array) == artifacts.save(tmp_path / "b", np.ascontiguousarray(array))
+    np.testing.assert_array_equal(artifacts.load(tmp_path / "a"), array)
+
+
+@pytest.mark.parametrize("make", [torch.arange, np.arange])
+def test_a_slice_does_not_drag_its_storage_along(tmp_path, make):
+    whole = make(100_000)
+    artifacts.save(tmp_path / "slice", whole[:10])
+    artifacts.save(tmp_path / "whole", whole)
+    assert (tmp_path / "slice").stat().st_size < 1000
+    assert (tmp_path / "whole").stat().st_size > 400_000
+
+
+# --- the same bytes ----------------------------------------------------------------------------------------
+
+SAVE_A_VALUE = """
+    import sys
+    import numpy as np, torch
+    from linear_shortcuts.files import artifacts
+    print(artifacts.save(sys.argv[1], {
+        "train": ["a sentence", "a sentence", "another"],
+        "card": {"seed": 0, "names": ("a", "b"), "none": None, "share": 0.1},
+        "tensor": torch.arange(6.0).reshape(2, 3),
+        "arrays": [np.arange(4), np.eye(2, dtype=np.float32), np.array(["x", "yy"])],
+    }))
+"""
+
+
+def test_two_processes_with_different_hash_seeds_write_the_same_bytes(tmp_path):
+    runs = [in_fresh_process(SAVE_A_VALUE, tmp_path / seed, PYTHONHASHSEED=seed) for seed in ("1", "2")]
+    assert [run.returncode for run in runs] == [0, 0], runs[0].stderr
+    first, second = ((tmp_path / seed).read_bytes() for seed in ("1", "2"))
+    assert first == second
+    assert runs[0].stdout.strip() == hashlib.sha256(first).hexdigest()
+    # Positive control: the hash seed does change the order of a set, and with it the bytes of an ordinary pickle.
+    print_set = "import pickle; print(pickle.dumps(set('abcdefgh')))"
+    assert len({in_fresh_process(print_set, PYTHONHASHSEED=seed).stdout for seed in ("1", "2")}) == 2
+
+
+def test_bytes_do_not_depend_on_which_strings_are_the_same_object(tmp_path):
+    shared = "a key"
+    fresh = "".join(["a", " ", "key"])
+    assert fresh == shared
+    assert fresh is not shared
+    one = [{shared: shared}, {shared: 1}]
+    two = [{shared: fresh}, {fresh: 1}]
+    assert pickle.dumps(one) != pickle.dumps(two)  # the positive control
+    assert artifacts.save(tmp_path / "one", one) == artifacts.save(tmp_path / "two", two)
+
+
+def test_bytes_do_not_depend_on_where_a_tensor_came_from(tmp_path):
+    made = torch.arange(6.0).reshape(2, 3)
+    artifacts.save(tmp_path / "file", made)
+    torch.save(made, tmp_path / "torch")
+    origins = {
+        "made": made,
+        "loaded": artifacts.load(tmp_path / "file"),
+        "torch.load": torch.load(tmp_path / "torch"),
+        "from numpy": torch.from_numpy(made.numpy().copy()),
+        "slice": torch.arange(10.0)[:6].reshape(2, 3),
+        "needs a gradient": made.clone().requires_grad_(),
+    }
+    digests = {origin: artifacts.save(tmp_path / "x", [tensor]) for origin, tensor in origins.items()}
+    assert len(set(digests.values())) == 1, digests
+
+
+def test_the_same_tensor_twice_is_saved_like_two_equal_ones(tmp_path):
+    tensor = torch.arange(3.0)
+    once = artifacts.save(tmp_path / "a", [tensor, tensor])
+    assert once == artifacts.save(tmp_path / "b", [tensor, tensor.clone()])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{"a", "b"}, frozenset({1}), [{"deep": ({"a"},)}], {frozenset({1}): 2}],
+    ids=["set", "frozenset", "deep", "key"],
+)
+def test_a_set_is_refused_because_its_order_is_not_reproducible(tmp_path, value):
+    with pytest.raises(TypeError, match="sorted list"):
+        artifacts.save(tmp_path / "x", value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_array_of_objects_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="save a list"):
+        artifacts.save(tmp_path / "x", {"a": [np.array([1, "a"], dtype=object)]})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_is_written_in_the_given_order_and_read_back(tmp_path):
+    artifacts.save_json(tmp_path / "x.json", {"b": 1, "a": "é"})
+    assert (tmp_path / "x.json").read_text(encoding="utf-8") == '{\n  "b": 1,\n  "a": "é"\n}\n'
+    assert artifacts.load_json(tmp_path / "x.json") == {"b": 1, "a": "é"}
+
+
+def test_a_fingerprint_ignores_the_order_of_keys_and_nothing_else():
+    assert artifacts.fingerprint({"a": 1, "b": [1, 2]}) == artifacts.fingerprint({"b": [1, 2], "a": 1})
+    different = [{"a": 1}, {"a": 2}, {"a": "1"}, {"a": [1]}, {"b": 1}, {"a": 1, "b": None}, [{"a": 1}]]
+    assert len({artifacts.fingerprint(recipe) for recipe in different}) == len(different)
+
+
+# --- whole or absent ---------------------------------------------------------------------------------------
+
+
+def write_half(path: Path, error: type[BaseException]) -> None:
+    with atomic.atomic_file(path) as file:
+        file.write(b"half of a fi")
+        file.flush()
+        raise error
+
+
+def test_an_exception_in_the_middle_leaves_the_old_file_whole_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "x.pickle"
+    artifacts.save(path, "old")
+    before = path.read_bytes()
+    with pytest.raises(ZeroDivisionError):
+        write_half(path, ZeroDivisionError)
+    with pytest.raises(TypeError):
+        artifacts.save(path, ["a" * 100_000, np.array([None])])
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_interrupt_in_the_middle_leaves_no_file_where_none_was(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        write_half(tmp_path / "new" / "x", KeyboardInterrupt)
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_the_final_name_appears_only_when_the_file_is_complete(tmp_path):
+    with atomic.atomic_file(tmp_path / "x") as file:
+        file.write(b"first half, ")
+        file.flush()
+        assert not (tmp_path / "x").exists()
+        file.write(b"second half")
+    assert (tmp_path / "x").read_bytes() == b"first half, second half"
+
+
+def test_an_artifact_has_the_permissions_of_an_ordinary_file(tmp_path):
+    (tmp_path / "ordinary").write_bytes(b"")
+    artifacts.save(tmp_path / "artifact", 1)
+    assert (tmp_path / "artifact").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
+# --- damaged and missing files -----------------------------------------------------------------------------
+
+SEAL = len(b"\nsha256 ") + 64 + 1  # bytes that end a file
+
+
+def refused(path, content: bytes) -> str:
+    """What `load` says to a file with this content."""
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(str(path))) as caught:
+        artifacts.load(path)
+    return str(caught.value)
+
+
+def test_a_file_cut_at_any_byte_is_refused(tmp_path):
+    path = tmp_path / "whole.pickle"
+    artifacts.save(path, {"a": torch.arange(2.0), "b": [np.arange(2), "text"]})
+    whole = path.read_bytes()
+    mark = range(len(whole) - SEAL, len(whole) - 64 - 1)
+    for length in set(range(len(whole))) - set(mark):
+        refused(tmp_path / "cut.pickle", whole[:length])
+    for length in mark:  # of the mark before the checksum: the pickle is whole, as one from elsewhere is
+        (tmp_path / "cut.pickle").write_bytes(whole[:length])
+        assert same(artifacts.load(tmp_path / "cut.pickle"), artifacts.load(path))
+
+
+def test_a_file_says_itself_when_a_byte_of_it_has_changed(tmp_path):
+    """Without a card beside it: every byte but those of the mark itself, each flipped in one bit."""
+    path = tmp_path / "whole.pickle"
+    artifacts.save(path, {"a": torch.arange(2.0), "b": [np.arange(2), "text"]})
+    whole = path.read_bytes()
+    value = artifacts.load(path)
+    for place in range(len(whole)):
+        changed = bytearray(whole)
+        changed[place] ^= 1 << place % 8
+        if len(whole) - SEAL <= place < len(whole) - 64 - 1:
+            (tmp_path / "changed.pickle").write_bytes(changed)
+            assert same(artifacts.load(tmp_path / "changed.pickle"), value)
+        else:
+            assert "damaged" in refused(tmp_path / "changed.pickle", bytes(changed))
+
+
+def test_a_plain_pickle_load_does_not_see_the_checksum(tmp_path):
+    artifacts.save(tmp_path / "x.pickle", 3)
+    with open(tmp_path / "x.pickle", "rb") as file:
+        assert pickle.load(file) == 3
+        assert file.read() == b"\nsha256 " + hashlib.sha256(pickle.dumps(3, 4)).hexdigest().encode() + b"\n"
+
+
+def test_other_bytes_than_were_written_are_refused(tmp_path):
+    path = tmp_path / "x.pickle"
+    sha256 = artifacts.save(path, [1, 2])
+    assert artifacts.load(path, sha256=sha256) == [1, 2]
+    artifacts.save(path, [1, 3])
+    with pytest.raises(InputError, match=f"{re.escape(str(path))} is damaged"):
+        artifacts.load(path, sha256=sha256)
+
+
+def test_a_missing_file_names_the_stage_that_makes_it(tmp_path):
+    for load in (artifacts.load, artifacts.load_json):
+        with pytest.raises(InputError, match=r"x\.pickle does not exist; run stages/01_fetch_sentences\.py first"):
+            load(tmp_path / "x.pickle", made_by="stages/01_fetch_sentences.py")
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path):
+    for load in (artifacts.load, artifacts.load_json):
+        with pytest.raises(InputError, match=re.escape(str(tmp_path))):
+            load(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[1,]", b"[" * 10**6])
+def test_damaged_json_is_refused(tmp_path, content):
+    (tmp_path / "card.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"card\.json is not valid JSON"):
+        artifacts.load_json(tmp_path / "card.json")
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
+    folder = tmp_path / "results"
+    with atomic.atomic_folder(folder) as coming:
+        (coming / "a").write_text("first")
+    with contextlib.suppress(KeyboardInterrupt), atomic.atomic_folder(folder) as coming:
+        (coming / "a").write_text("half")
+        raise KeyboardInterrupt
+    assert (folder / "a").read_text() == "first"
+    with atomic.atomic_folder(folder) as coming:
+        (coming / "b").write_text("second")
+    assert [path.name for path in tmp_path.rglob("*")] == ["results", "b"]
+
+
+@pytest.mark.parametrize("value", [{}, [1], None, {"card": 1}])
+def test_a_file_of_another_layout_is_named_with_what_it_lacks(tmp_path, value):
+    artifacts.save(tmp_path / "x", value)
+    with pytest.raises(InputError, match=r"x lacks .*records; run stages/08 again"):
+        artifacts.load_mapping(tmp_path / "x", "card", "records", made_by="stages/08")

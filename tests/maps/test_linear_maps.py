@@ -1,0 +1,188 @@
+"""Fitted matrices: files anyone can open, applied the right way round, never in the wrong company."""
+
+import pickle
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from linear_shortcuts import InputError, LayerMaps, SubmoduleMaps
+from linear_shortcuts.files.partial import Partial
+from linear_shortcuts.maps.fitting import layer_moments, layer_targets, submodule_moments
+from linear_shortcuts.maps.linear_maps import describe_ranks, layer_files, submodule_files
+from linear_shortcuts.scores.measures import r2, r2_pairs
+from linear_shortcuts.states.extraction import extract
+from linear_shortcuts.states.provenance import check_states, maps_card, states_card
+
+
+@pytest.fixture(scope="module", params=tiny.FAMILIES)
+def fitted(request, tmp_path_factory):
+    """A tiny model, its states, and the folders of its maps."""
+    model = tiny.model(request.param)
+    folder = tmp_path_factory.mktemp("linreg")
+    shard = extract(model, tiny.tokens(model, 150), 0, 150, 500)
+    card = maps_card(
+        states_card(model, {}, "0" * 64, "corpus", "train", 150),
+        {},
+    )
+    moments = layer_moments(range(model.layers), [shard], model.layers, "all", torch.device("cpu"))
+    with Partial("05", "item", {}, root=folder) as partial:
+        for source in range(model.layers):
+            targets = layer_targets(source, model.layers, "all")
+            partial.save(source, layer_files(source, targets, moments[source].solve().matrices))
+        partial.publish(folder / "layers", card)
+    with Partial("06", "item", {}, root=folder) as partial:
+        for block, steps in submodule_moments(model, range(model.layers), [shard]).items():
+            partial.save(
+                block, submodule_files(block, model.family.sources, [step.solve().matrices[0] for step in steps])
+            )
+        partial.publish(folder / "submodules", card)
+    return model, shard, folder
+
+
+def test_every_pair_is_one_plain_pickle_of_a_square_float32_tensor(fitted):
+    model, _, folder = fitted
+    names = sorted(path.name for path in (folder / "layers").glob("*.pickle"))
+    assert names == sorted(f"{i}_{j}.pickle" for i in range(tiny.LAYERS) for j in range(i + 1, tiny.LAYERS + 1))
+    with (folder / "layers" / "0_2.pickle").open("rb") as file:
+        matrix = pickle.load(file)
+    assert type(matrix) is torch.Tensor
+    assert matrix.dtype == torch.float32
+    assert matrix.shape == (tiny.WIDTH, tiny.WIDTH)
+    assert matrix.is_contiguous()
+
+
+def test_a_jump_is_the_least_squares_prediction_and_its_transpose_is_not(fitted):
+    model, shard, folder = fitted
+    maps = LayerMaps.load(folder / "layers", model)
+    x, y = shard.hidden_states[0], shard.hidden_states[2]
+    expected = x.double().numpy() @ np.linalg.lstsq(x.double().numpy(), y.double().numpy(), rcond=None)[0]
+    np.testing.assert_allclose(maps.jump(x, 0, 2), expected, atol=1e-3)
+    np.testing.assert_allclose(maps[0, 2] @ x[5], maps.jump(x[5], 0, 2), atol=1e-5)
+    assert np.abs((x @ maps[0, 2]).numpy() - expected).max() > 0.1
+    assert torch.equal(maps.jump(x, 1, 1), x)
+
+
+def test_on_the_train_split_no_map_is_worse_than_leaving_the_vector_alone(fitted):
+    model, shard, folder = fitted
+    maps = LayerMaps.load(folder / "layers", model)
+    scores = r2_pairs([shard.hidden_states], {"mat": maps.jump, "id": lambda h, i, j: h}, maps)
+    mat, identity = scores["mat"], scores["id"]
+    assert len(mat) == tiny.LAYERS * (tiny.LAYERS + 1) // 2
+    assert all(mat[pair] >= identity[pair] - 1e-9 for pair in mat)
+    assert any(mat[pair] > identity[pair] + 0.01 for pair in mat)
+
+
+def test_every_sub_step_of_every_block_has_a_stand_in(fitted):
+    model, shard, folder = fitted
+    maps = SubmoduleMaps.load(folder / "submodules", model)
+    assert list(maps) == [(block, step) for block in range(tiny.LAYERS) for step in range(6)]
+    assert (folder / "submodules" / "p0_5_6.pickle").exists()
+    for block in range(tiny.LAYERS):
+        sites = model.sites(
+            block, shard.hidden_states[block], lambda states, block=block: shard.attention_outputs[block]
+        )
+        for step in range(6):
+            expected = np.linalg.lstsq(sites[step].double().numpy(), sites[step + 1].double().numpy(), rcond=None)[0]
+            ours = r2(sites[step + 1], sites[step] @ maps[block, step].T)
+            theirs = r2(sites[step + 1], sites[step].double() @ torch.from_numpy(expected))
+            assert ours == pytest.approx(theirs, abs=1e-6)
+
+
+def test_maps_of_another_model_are_refused_and_both_sides_named(fitted):
+    model, _, folder = fitted
+    other = tiny.model("bert" if model.name == "gpt2" else "gpt2", seed=3)
+    for kind, name in ((LayerMaps, "layers"), (SubmoduleMaps, "submodules")):
+        with pytest.raises(InputError) as error:
+            kind.load(folder / name, other)
+        for side in (model, other):
+            assert side.identity["weights_sha256"][:12] in str(error.value)
+
+
+def test_maps_and_states_of_different_corpora_are_refused(fitted):
+    model, _, folder = fitted
+    card = LayerMaps.load(folder / "layers").card
+    check_states(card, card, "maps")
+    for key, value in (("corpus", {"name": "other", "sentences_sha256": None}), ("seed", 7)):
+        with pytest.raises(InputError, match=str(value if key == "seed" else "other")):
+            check_states(card, {**card, key: value}, "maps")
+
+
+def published(folder, **files):
+    """Matrices as the study's authors published them: bare pickled tensors, no card."""
+    folder.mkdir(exist_ok=True)
+    for name, value in files.items():
+        (folder / f"{name[1:]}.pickle").write_bytes(pickle.dumps(value))
+    return folder
+
+
+def test_the_authors_published_matrices_load(tmp_path):
+    matrix = torch.randn(8, 8)
+    maps = LayerMaps.load(published(tmp_path / "theirs", _3_12=matrix, _0_12=matrix.double()))
+    assert torch.equal(maps[3, 12], matrix)
+    assert maps[0, 12].dtype == torch.float32
+    h = torch.randn(5, 8)
+    torch.testing.assert_close(maps.jump(h, 3, 12), (matrix @ h.T).T)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (torch.randn(8, 7), "shape"),
+        (torch.randn(8), "shape"),
+        (torch.full((8, 8), float("nan")), "not finite"),
+        ([1, 2, 3], "holds a list"),
+    ],
+)
+def test_a_file_that_is_no_square_finite_tensor_is_refused_by_name(tmp_path, value, message):
+    maps = LayerMaps.load(published(tmp_path / "theirs", _0_1=value))
+    with pytest.raises(InputError, match=rf"0_1\.pickle.*{message}"):
+        maps[0, 1]
+
+
+def test_matrices_of_another_width_than_the_models_are_refused(tmp_path):
+    maps = LayerMaps.load(published(tmp_path / "theirs", _0_1=torch.eye(8)), tiny.model("gpt2"))
+    with pytest.raises(InputError, match=r"\(8, 8\).*\(24, 24\)"):
+        maps[0, 1]
+
+
+def test_a_missing_pair_and_an_empty_folder_say_so(tmp_path):
+    maps = LayerMaps.load(published(tmp_path / "theirs", _0_1=torch.eye(8)))
+    with pytest.raises(KeyError, match=r"\(1, 2\)"):
+        maps[1, 2]
+    with pytest.raises(InputError, match="05_fit_layer_maps"):
+        LayerMaps.load(tmp_path)
+
+
+def test_a_damaged_matrix_is_refused(fitted, tmp_path):
+    import shutil
+
+    _, _, folder = fitted
+    copy = tmp_path / "layers"
+    shutil.copytree(folder / "layers", copy)
+    data = bytearray((copy / "0_1.pickle").read_bytes())
+    data[-60] ^= 1
+    (copy / "0_1.pickle").write_bytes(data)
+    with pytest.raises(InputError, match=r"0_1\.pickle is damaged"):
+        LayerMaps.load(copy)[0, 1]
+    LayerMaps.load(copy)[0, 2]
+
+
+def test_ranks_are_told_only_where_they_are_low():
+    assert describe_ranks({"0": 8, "1": 8}, 8) == "all sources of full rank"
+    assert "0: 5" in describe_ranks({"0": 5, "1": 8}, 8)
+
+
+def test_a_lost_matrix_is_missed_and_a_foreign_one_is_not_taken_in(fitted, tmp_path):
+    import shutil
+
+    _, _, folder = fitted
+    copy = tmp_path / "layers"
+    shutil.copytree(folder / "layers", copy)
+    (copy / "0_1.pickle").rename(copy / "0_9.pickle")
+    maps = LayerMaps.load(copy)
+    assert (0, 9) not in list(maps)
+    assert (0, 1) in list(maps)
+    with pytest.raises(InputError, match=r"0_1\.pickle does not exist; run stages/05_fit_layer_maps.py"):
+        maps[0, 1]

@@ -1,0 +1,451 @@
+"""Every architecture passes the shared invariants; a wrong declaration fails them; what is not declared is found."""
+
+import dataclasses
+import json
+import shutil
+from unittest import mock
+
+import models_table
+import pytest
+import tiny
+import torch
+from hypothesis import given, settings, strategies as st
+from torch.utils.flop_counter import FlopCounterMode
+
+from linear_shortcuts.commands.invariants import INVARIANTS, check, sample_tokens
+from linear_shortcuts.files.errors import InputError
+from linear_shortcuts.maps.fitting import layer_moments
+from linear_shortcuts.maps.linear_maps import submodule_files
+from linear_shortcuts.models import discovery, families
+from linear_shortcuts.models.cost import count
+from linear_shortcuts.models.families import FAMILIES, PARTS, find, longest, stand_in_steps
+from linear_shortcuts.models.identity import weights_sha256
+from linear_shortcuts.models.loading import family_of, load_model, wrap
+from linear_shortcuts.states.extraction import extract
+
+NAMES = list(tiny.ARCHITECTURES)
+SMALL = 60_000  # parameters
+
+
+def failures(model):
+    return {finding.invariant.name for finding in check(model, sample_tokens(model)) if not finding.passed}
+
+
+# --- declared --------------------------------------------------------------------------------------------------
+
+
+def test_every_family_every_variant_and_every_model_type_is_tested():
+    found = {name: find(tiny.architecture(name).network.config) for name in NAMES}
+    assert {id(family) for family in found.values()} == {id(family) for family in FAMILIES.values()}
+    types = {kind for family in FAMILIES.values() for kind in family.model_types}
+    assert types == {kind for kind, _ in tiny.ARCHITECTURES.values()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_invariant_holds(name):
+    model = tiny.architecture(name)
+    assert sum(parameter.numel() for parameter in model.network.parameters()) < SMALL
+    findings = list(check(model, sample_tokens(model)))
+    assert [finding.invariant for finding in findings] == list(INVARIANTS)
+    for finding in findings:
+        unmeasured = not model.family.causal and finding.invariant.name == "truncation"
+        assert (finding.difference is None) == unmeasured
+        assert finding.passed, finding
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_of_linear_blocks_is_left_anywhere_without_loss(name):
+    assert models_table.linear_difference(name) < 1e-4
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_a_step_that_reads_another_site_is_caught(data):
+    model = tiny.architecture(data.draw(st.sampled_from(NAMES)))
+    steps = list(model.family.steps)
+    a = data.draw(st.integers(1, len(steps) - 1))
+    other = data.draw(st.sampled_from([site for site in range(a + 1) if site != model.family.sources[a]]))
+    steps[a] = dataclasses.replace(steps[a], reads=other)
+    family = dataclasses.replace(model.family, steps=tuple(steps))
+    assert "blocks" in failures(dataclasses.replace(model, family=family))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if tiny.architecture(name).family.final_norm])
+def test_a_forgotten_final_norm_and_a_forgotten_cap_are_caught(name):
+    model = tiny.architecture(name)
+    assert failures(dataclasses.replace(model, family=dataclasses.replace(model.family, final_norm=None))) >= {
+        "decoding"
+    }
+    cap = model.family.soft_cap and getattr(model.network.config, model.family.soft_cap)
+    if cap:
+        spoilt = dataclasses.replace(model.family, soft_cap=None)
+        assert "decoding" in failures(dataclasses.replace(model, family=spoilt))
+
+
+def test_parts_name_sub_steps_of_every_family():
+    for family in FAMILIES.values():
+        attention, feed_forward, norms = [stand_in_steps(family, part) for part in PARTS.values()]
+        assert len(attention) == len(feed_forward) == 1
+        assert 1 <= len(norms) <= 4
+        assert all(0 <= source <= a for a, source in enumerate(family.sources))
+    assert len(stand_in_steps(FAMILIES["gemma2"], "norm")) == 4
+    for name in ("gpt2", "bert"):  # the study's two, and the names of its files
+        assert len(stand_in_steps(FAMILIES[name], "norm")) == 2
+        files = submodule_files(3, FAMILIES[name].sources, [torch.eye(2)] * 6)
+        assert list(files) == [f"p3_{a}_{a + 1}.pickle" for a in range(6)]
+
+
+def test_a_file_is_named_after_the_sites_it_leads_between():
+    files = submodule_files(0, FAMILIES["gpt_neox"].sources, [torch.eye(2)] * 5)
+    assert list(files) == ["p0_0_1.pickle", "p0_1_2.pickle", "p0_0_3.pickle", "p0_3_4.pickle", "p0_4_5.pickle"]
+
+
+# --- costs and limits ------------------------------------------------------------------------------------------
+
+
+def flops(call):
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        call()
+    return counter
+
+
+def block_flops(model, counter):
+    """Of the first block, by the name under which torch's counter has it."""
+    tail = model.family.blocks.partition(".")[2] or model.family.blocks
+    [found] = [
+        sum(counts.values()) for name, counts in counter.get_flop_counts().items() if name.endswith(f".{tail}.0")
+    ]
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_block_and_the_head_cost_what_torch_counts(name):
+    model = tiny.architecture(name)
+    model.network.set_attn_implementation("eager")  # whose products torch can count on a CPU
+    length = 7  # within every window
+    cost = count(model, torch.tensor([length]), torch.tensor([length - 1]))
+    head = flops(lambda: model.decode(torch.randn(1, model.width)))
+    assert cost.head == head.get_total_flops()
+    ids = torch.arange(5, 5 + length)[None]
+    if model.family.causal:
+        with torch.no_grad():
+            cache = model.network(input_ids=ids[:, :-1], use_cache=True).past_key_values
+        counted = flops(lambda: model.network.base_model(input_ids=ids[:, -1:], past_key_values=cache, use_cache=True))
+    else:
+        counted = flops(lambda: model.encode(ids, None))
+    assert cost.blocks[0, 0] == block_flops(model, counted)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_longest_sentence_fits_and_where_positions_are_a_table_no_longer_one_does(name):
+    model = tiny.architecture(name)
+    longest = model.max_tokens
+    assert longest == (None if "bloom" in name else tiny.CONTEXT)
+    ids = torch.arange(200) % 80 + 5
+    with torch.inference_mode():
+        model.encode(ids[None, : longest or 200], None)
+        if name in ("gpt2", "opt", "bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra"):
+            with pytest.raises((IndexError, RuntimeError)):
+                model.encode(ids[None, : longest + 1], None)
+
+
+# --- not declared ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_structure_alone_shows_what_is_declared(name):
+    declared = tiny.architecture(name)
+    with mock.patch.object(families, "FAMILIES", {}):
+        found = tiny.architecture(name)
+    assert found.family.causal == declared.family.causal
+    assert found.family.blocks == declared.family.blocks
+    norm = () if declared.family.final_norm is None else (declared.family.final_norm,)
+    assert found.family.head == (*norm, *declared.family.head)
+    assert found.max_tokens == declared.max_tokens
+    ids = torch.arange(5, 20)[None]
+    with torch.inference_mode():
+        logits = declared.network(input_ids=ids).logits
+        states = [None]
+
+        class Last:
+            def state(self, layer, value):
+                states[0] = value
+
+        with found.watch(Last()):
+            found.encode(ids, None)
+        torch.testing.assert_close(found.decode(states[0]), logits, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "own"),
+    [
+        ("cohere", {"logit_scale": 0.3}),  # logits multiplied
+        ("granite", {"logits_scaling": 3.0}),  # logits divided
+        ("recurrent_gemma", {"num_key_value_heads": 1, "lru_width": 24, "head_dim": 8}),  # a cap by another name
+        ("xlstm", {"num_heads": 3, "num_blocks": 3}),  # and by a third
+        ("openai-gpt", {}),  # blocks that return a list
+        ("falcon", {}),
+        ("mixtral", {"num_local_experts": 2, "num_key_value_heads": 1}),
+        ("mamba", {"state_size": 4}),  # no attention at all
+        ("deberta-v2", {}),
+        ("esm", {}),
+    ],
+)
+def test_a_model_of_no_family_has_layer_maps_and_no_stand_ins(kind, own):
+    model = wrap(tiny.random_network(kind, **own))
+    findings = {finding.invariant.name: finding for finding in check(model, sample_tokens(model))}
+    assert all(finding.passed for finding in findings.values())
+    assert findings["decoding"].difference is not None
+    assert findings["blocks"].difference is findings["stand-ins"].difference is None
+    assert not failures(wrap(tiny.random_network(kind, **own).to(torch.bfloat16)))
+    shard = extract(model, sample_tokens(model), 0, 8, 200)
+    assert shard.hidden_states.shape == (model.layers + 1, 8, model.width)
+    assert shard.attention_outputs.shape == (0, 8, model.width)
+    moments = layer_moments([0], [shard], model.layers, "all", torch.device("cpu"))
+    assert moments[0].solve().matrices.shape == (model.layers, model.width, model.width)
+
+
+def test_what_could_not_be_found_is_said():
+    with pytest.raises(InputError, match=r"its blocks: of 0 lists of num_hidden_layers = 3"):
+        wrap(tiny.random_network("albert", embedding_size=16))  # one layer, run three times
+
+    def square(module, args, output):
+        output.logits = output.logits**2
+
+    capped = tiny.random_network("recurrent_gemma", num_key_value_heads=1, lru_width=24, head_dim=8)
+    with (  # whose logits are so small that the cap is all but a factor
+        mock.patch.object(discovery, "SOFT_CAPS", ("another_name",)),
+        pytest.raises(InputError, match="after lm_head: neither a constant factor nor a cap"),
+    ):
+        wrap(capped)
+
+    network = tiny.random_network("falcon")
+    network.register_forward_hook(square)  # outside of every module, and no constant factor
+    with pytest.raises(InputError, match="after lm_head no module leads on") as error:
+        wrap(network)
+    assert "\n" not in str(error.value)
+
+    broken = tiny.random_network("falcon")
+    with (
+        mock.patch.object(broken, "forward", side_effect=TypeError("pixel_values is missing")),
+        pytest.raises(InputError, match="pixel_values is missing"),
+    ):
+        wrap(broken)
+
+
+@pytest.mark.parametrize(
+    ("kind", "own"),
+    [
+        ("mpnet", {}),
+        ("data2vec-text", {}),
+        ("ibert", {}),
+        ("xmod", {"languages": ["en_XX"], "default_language": "en_XX"}),
+        ("roberta-prelayernorm", {}),
+        ("xlm-roberta-xl", {}),
+        ("esm", {}),
+    ],
+)
+def test_the_longest_sentence_fits_where_positions_follow_padding(kind, own):
+    network = tiny.random_network(kind, **own, pad_token_id=1, bos_token_id=0)
+    model = wrap(network, mask_token=tiny.MASK)
+    assert model.max_tokens == tiny.CONTEXT - 2
+    assert longest(network.config, family_of(network.config, kind)) == model.max_tokens  # and before weights are loaded
+    ids = torch.arange(tiny.CONTEXT)[None] + 5
+    model.encode(ids[:, : model.max_tokens], None)
+    with pytest.raises((IndexError, RuntimeError)):
+        model.encode(ids[:, : model.max_tokens + 1], None)
+
+
+def test_positions_after_a_padding_token_that_is_not_named_are_refused():
+    network = tiny.architecture("roberta").network
+    network.config.pad_token_id = None
+    with pytest.raises(InputError, match="pad_token_id is null .* roberta"):
+        wrap(network)
+
+
+@pytest.mark.parametrize("kind", ["nystromformer", "convbert"])
+def test_a_model_that_sees_padding_is_refused(kind):
+    with pytest.raises(InputError, match="where padding follows a sentence; it cannot be used in batches"):
+        wrap(tiny.random_network(kind, **({"embedding_size": 16} if kind == "convbert" else {})))
+
+
+def test_a_lambdabert_that_does_not_mask_padding_is_refused():
+    with pytest.raises(InputError, match="mask_padding = False, so that the padding of a batch changes") as error:
+        wrap(tiny.random_network("lambdabert", num_lambda_queries=3), path="lambdas")
+    assert str(error.value).startswith("lambdas has")
+    assert "\n" not in str(error.value)
+
+
+def test_the_statistics_of_a_batch_norm_are_part_of_a_models_identity():
+    one, other = tiny.architecture("lambdabert"), tiny.architecture("lambdabert")
+    assert weights_sha256(one.network) == weights_sha256(other.network) == one.identity["weights_sha256"]
+    other.blocks[1].attention.self.value_norm.running_var[0] += 1
+    assert weights_sha256(one.network) != weights_sha256(other.network)
+
+
+def test_a_causal_model_that_sees_later_tokens_is_refused():
+    _, own = tiny.ARCHITECTURES["gemma3"]
+    with pytest.raises(InputError, match="sets use_bidirectional_attention"):
+        wrap(tiny.random_network("gemma3_text", **own, use_bidirectional_attention=True))
+
+    network = tiny.random_network("gpt_bigcode")
+    network.transformer.wte.register_forward_hook(lambda module, args, output: output + output.flip(1))
+    with pytest.raises(InputError, match="loads as a causal model but its tokens see those behind them"):
+        wrap(network)
+
+
+def test_a_decoder_of_a_masked_type_is_read_by_structure():
+    from transformers import BertConfig, BertLMHeadModel
+
+    keys = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 3, "intermediate_size": 48}
+    network = BertLMHeadModel(BertConfig(vocab_size=97, is_decoder=True, max_position_embeddings=32, **keys))
+    model = wrap(network)
+    assert model.family.causal
+    assert not failures(model)
+    assert not failures(wrap(tiny.random_network("bert", is_decoder=True), mask_token=tiny.MASK))
+
+
+@pytest.mark.parametrize("layers", [0, -3])
+def test_a_model_without_blocks_is_refused(layers):
+    with pytest.raises(InputError, match=f"num_hidden_layers = {layers}, so no blocks"):
+        wrap(tiny.random_network("gpt2", num_hidden_layers=layers))
+
+
+# --- loading ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoint")
+    tiny.architecture("llama").network.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "auto"])
+def test_half_precision_is_a_recorded_choice_and_states_stay_float32(checkpoint, dtype):
+    model = load_model(checkpoint, device="cpu", dtype=dtype)
+    taken = "float32" if dtype == "auto" else dtype
+    assert model.identity["dtype"] == taken
+    assert model.network.dtype == getattr(torch, taken)
+    shard = extract(model, sample_tokens(model), 0, 8, 200)
+    assert shard.hidden_states.dtype == shard.attention_outputs.dtype == torch.float32
+    assert not failures(model)
+
+
+@pytest.mark.parametrize(
+    "name", ["gpt2", "gpt_neox (Pythia)", "bloom", "gemma2", "opt, post-norm (350m)", "modernbert"]
+)
+def test_invariants_hold_in_half_precision(name):
+    model = tiny.architecture(name)
+    model.network.to(torch.bfloat16)
+    assert not failures(model)
+
+
+def test_a_device_map_is_recorded_and_changes_nothing(checkpoint):
+    placed, plain = load_model(checkpoint, device_map="auto"), load_model(checkpoint, device="cpu")
+    assert placed.identity["device_map"] == "auto"
+    assert plain.identity["device_map"] is None
+    assert placed.identity["weights_sha256"] == plain.identity["weights_sha256"]
+    assert not failures(placed)
+
+
+def test_weights_that_are_nowhere_are_refused(checkpoint):
+    network = tiny.architecture("llama").network.to("meta")
+    with pytest.raises(InputError, match="without disk or cpu offload"):
+        wrap(network, device_map="auto")
+
+
+def test_a_quantised_checkpoint_is_refused_in_one_line(checkpoint, tmp_path):
+    config = json.loads((checkpoint / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"quantised \(gptq\)") as error:
+        load_model(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("quantization_config", "x", "cannot load .*to_dict"),
+        ("num_hidden_layers", 2, r"num_hidden_layers = 2 but weights of more blocks, such as model\.layers\.2\."),
+    ],
+)
+def test_a_configuration_that_is_not_the_checkpoints_is_refused(checkpoint, tmp_path, key, value, said):
+    shutil.copytree(checkpoint, tmp_path, dirs_exist_ok=True)
+    config = json.loads((checkpoint / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {key: value}))
+    with pytest.raises(InputError, match=said) as error:
+        load_model(tmp_path, device="cpu")
+    assert "\n" not in str(error.value)
+
+
+def test_blocks_of_a_checkpoint_without_its_head_are_known_too(tmp_path):
+    tiny.architecture("gpt2").network.transformer.save_pretrained(tmp_path)  # h.2, not transformer.h.2
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"n_layer": 2}))
+    with pytest.raises(InputError, match=r"weights of more blocks, such as (transformer\.)?h\.2\."):
+        load_model(tmp_path, device="cpu")
+
+
+def test_a_precision_that_is_not_known_is_refused(checkpoint):
+    with pytest.raises(InputError, match="dtype 'bogus' is not known; use float32, bfloat16, float16 or auto"):
+        load_model(checkpoint, dtype="bogus")
+
+
+def test_a_tokenizer_that_the_library_made_up_is_refused(tmp_path):
+    tiny.model("bert").network.save_pretrained(tmp_path)  # without the tokenizer's files
+    with pytest.raises(InputError, match="tokenizer of 5 special tokens and no others"):
+        load_model(tmp_path, device="cpu")
+
+
+def test_a_checkpoint_without_a_head_is_refused(tmp_path):
+    tiny.architecture("electra").network.electra.save_pretrained(tmp_path)  # as its discriminators are
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"architectures": ["ElectraForPreTraining"]}))
+    with pytest.raises(InputError, match=r"lacks \d+ weights, such as generator_\w+.*ElectraForMaskedLM"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "distilbert", "electra", "modernbert", "opt", "bloom", "gemma2"])
+def test_weights_that_are_tied_and_not_stored_twice_are_not_missed(name, tmp_path):
+    made = tiny.architecture(name)
+    made.network.save_pretrained(tmp_path)
+    with mock.patch(
+        "linear_shortcuts.models.loading.load_tokenizer", return_value=mock.Mock(mask_token_id=made.mask_token)
+    ):
+        loaded = load_model(tmp_path, device="cpu")
+    assert loaded.identity["weights_sha256"] == made.identity["weights_sha256"]
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_code_that_comes_with_a_model_runs_only_if_trusted(checkpoint, trusted):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    asked = []
+    for auto in (AutoConfig, AutoModelForCausalLM):
+        genuine = auto.from_pretrained
+
+        def spy(path, genuine=genuine, **options):
+            asked.append(options["trust_remote_code"])
+            return genuine(path, **options)
+
+        mock.patch.object(auto, "from_pretrained", spy).start()
+    try:
+        load_model(checkpoint, device="cpu", trust_remote_code=trusted)
+    finally:
+        mock.patch.stopall()
+    assert asked == [trusted, trusted]
+
+
+# --- the document ----------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_models_has_every_architecture_and_every_invariant_passed():
+    header, *rows = models_table.written()
+    assert header == models_table.HEADER
+    assert [row[0] for row in rows] == NAMES
+    for row in rows:
+        model = tiny.architecture(row[0])
+        assert row[:3] == models_table.named(row[0], model)
+        assert all(cell == "—" or float(cell) <= 1e-4 for cell in row[3:])

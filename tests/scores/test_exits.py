@@ -1,0 +1,205 @@
+"""Exits: exact where theory promises it, and equal to running the blocks the slow way."""
+
+from contextlib import ExitStack
+from unittest import mock
+
+import pytest
+import tiny
+import torch
+from hypothesis import given, settings, strategies as st
+
+from linear_shortcuts import LayerMaps, SubmoduleMaps
+from linear_shortcuts.files.partial import Partial
+from linear_shortcuts.maps.fitting import layer_moments, layer_targets, submodule_moments
+from linear_shortcuts.maps.linear_maps import layer_files, submodule_files
+from linear_shortcuts.models.families import PARTS
+from linear_shortcuts.models.precision import arithmetic
+from linear_shortcuts.scores.exits import Judge, join_chunks, layer_guesses, part_guesses, read_out, score_exits, top
+from linear_shortcuts.scores.measures import in_top, r2_pairs
+from linear_shortcuts.states.extraction import extract
+from linear_shortcuts.states.provenance import maps_card, states_card
+
+
+def study(model, folder, train=200, validation=60):
+    """Maps of a tiny model, with its validation tokens and states."""
+    shard = extract(model, tiny.tokens(model, train, seed=1), 0, train, 500)
+    card = maps_card(states_card(model, {}, "0" * 64, "corpus", "train", train), {})
+    moments = layer_moments(range(model.layers), [shard], model.layers, "all", torch.device("cpu"))
+    with Partial("05", "item", {}, root=folder) as partial:
+        for source in range(model.layers):
+            targets = layer_targets(source, model.layers, "all")
+            partial.save(source, layer_files(source, targets, moments[source].solve().matrices))
+        partial.publish(folder / "layers", card)
+    with Partial("06", "item", {}, root=folder) as partial:
+        for block, steps in submodule_moments(model, range(model.layers), [shard]).items():
+            partial.save(
+                block, submodule_files(block, model.family.sources, [step.solve().matrices[0] for step in steps])
+            )
+        partial.publish(folder / "submodules", card)
+    tokens = tiny.tokens(model, validation, seed=2)
+    states = extract(model, tokens, 0, validation, 500).hidden_states
+    return tokens, states, LayerMaps.load(folder / "layers"), SubmoduleMaps.load(folder / "submodules")
+
+
+@pytest.fixture(scope="module", params=tiny.FAMILIES)
+def exited(request, tmp_path_factory):
+    model = tiny.model(request.param)
+    tokens, states, layer_maps, submodule_maps = study(model, tmp_path_factory.mktemp("study"))
+    guesses = layer_guesses(states, layer_maps) | part_guesses(model, tokens, submodule_maps, 300)
+    return model, tokens, states, guesses, score_exits(model, states, guesses), submodule_maps
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_a_model_of_linear_blocks_is_left_anywhere_without_loss(family, tmp_path):
+    model = tiny.linear_model(family)
+    tokens, states, layer_maps, submodule_maps = study(model, tmp_path)
+    assert min(r2_pairs([states], {"mat": layer_maps.jump}, layer_maps)["mat"].values()) == pytest.approx(1, abs=1e-6)
+    guesses = layer_guesses(states, layer_maps) | part_guesses(model, tokens, submodule_maps, 300)
+    scores = score_exits(model, states, guesses)
+    whole = scores["mat", model.layers]
+    for mapping in ("mat", *PARTS):
+        for layer in range(model.layers):
+            assert in_top(whole.top_ids, scores[mapping, layer].top_ids[:, 0], 1).mean() == 1
+            assert scores[mapping, layer].kl.max() < 1e-4
+    assert in_top(whole.top_ids, scores["id", 0].top_ids[:, 0], 1).mean() < 0.9  # positive control
+
+
+def test_the_last_exit_is_the_full_model(exited):
+    model, tokens, states, _, scores, _ = exited
+    for mapping in ("id", "mat", *PARTS):
+        last = scores[mapping, model.layers]
+        for row, (ids, position) in enumerate(zip(tokens.sentences, tokens.positions, strict=True)):
+            with torch.inference_mode():
+                log_p = model.network(input_ids=ids[None]).logits[0, position].log_softmax(-1)
+            assert last.top_ids[row].tolist() == log_p.topk(10).indices.tolist()
+            assert last.surprisal[row] == pytest.approx(-float(log_p.max()), abs=1e-4)
+        assert last.kl.max() < 1e-6
+
+
+def test_scores_are_ordered_as_they_must_be(exited):
+    model, _, _, _, scores, _ = exited
+    whole = scores["id", model.layers]
+    for readout in scores.values():
+        hits = [in_top(whole.top_ids, readout.top_ids[:, 0], k) for k in (1, 5, 10)]
+        assert (hits[0] <= hits[1]).all()
+        assert (hits[1] <= hits[2]).all()
+        assert (readout.surprisal >= whole.surprisal - 1e-5).all()
+        assert (readout.kl >= 0).all()
+        assert (readout.top_probabilities[:, 0] >= readout.top_probabilities[:, 1]).all()
+
+
+def test_id_reads_the_state_itself_out(exited):
+    model, tokens, states, _, scores, _ = exited
+    with torch.inference_mode():
+        logits = model.decode(states[1])
+        full = Judge.of(model.decode(states[-1]))
+    expected = read_out(logits, full)
+    assert torch.equal(scores["id", 1].top_ids, expected.top_ids)
+    torch.testing.assert_close(scores["id", 1].kl, expected.kl, atol=1e-5, rtol=1e-4)
+
+
+def replaced(model, block, step, matrix):
+    """Patch one sub-step of a block to be a matrix, the slow way: through the network's own forward."""
+    modules = [model.blocks[block].get_submodule(path) for path in model.family.steps[step].modules]
+    is_attention = model.family.steps[step].part == "attention"
+
+    def first(states, *args, **kwargs):
+        value = states @ matrix.T
+        return (value, None) if is_attention else value
+
+    stack = ExitStack()
+    stack.enter_context(mock.patch.object(modules[0], "forward", first))
+    for module in modules[1:]:
+        stack.enter_context(mock.patch.object(module, "forward", lambda states: states))
+    return stack
+
+
+def test_parts_equal_the_networks_own_forward_with_the_part_replaced(exited):
+    model, tokens, _, guesses, _, submodule_maps = exited
+    for mapping, part in PARTS.items():
+        for layer in range(model.layers):
+            with ExitStack() as stack, torch.inference_mode():
+                for block in range(layer, model.layers):
+                    for step, matrix in submodule_maps.stand_ins(model, part)[block].items():
+                        stack.enter_context(replaced(model, block, step, matrix))
+                for row in range(0, len(tokens), 7):
+                    ids, position = tokens.sentences[row], tokens.positions[row]
+                    logits = model.network(input_ids=ids[None]).logits[0, position]
+                    torch.testing.assert_close(model.decode(guesses[mapping][layer, row]), logits, atol=1e-3, rtol=1e-3)
+
+
+def test_replacing_nothing_gives_the_full_model(exited):
+    model, tokens, states, *_ = exited
+
+    class Nothing:
+        def stand_ins(self, model, part):
+            return [{} for _ in range(model.layers)]
+
+    with mock.patch.dict(
+        "linear_shortcuts.scores.exits.PARTS", {"mat_attn": "feed_forward"}
+    ):  # so that no mapping runs alone
+        guesses = part_guesses(model, tokens, Nothing(), 300)
+    for guess in guesses.values():
+        for layer in range(model.layers):
+            torch.testing.assert_close(guess[layer], states[-1], atol=1e-4, rtol=1e-4)
+
+
+def test_batch_size_changes_no_top_ten_and_no_probability(exited):
+    model, tokens, states, guesses, scores, submodule_maps = exited
+    single = part_guesses(model, tokens, submodule_maps, 1)
+    for mapping, guess in single.items():
+        torch.testing.assert_close(guess, guesses[mapping], atol=1e-3, rtol=1e-3)
+    for row in range(0, len(tokens), 11):
+        one = {mapping: guess[:, row : row + 1] for mapping, guess in guesses.items()}
+        for key, readout in score_exits(model, states[:, row : row + 1], one).items():
+            assert torch.equal(readout.top_ids[0], scores[key].top_ids[row])
+            torch.testing.assert_close(readout.top_probabilities[0], scores[key].top_probabilities[row])
+
+
+def test_chunks_join_to_what_one_pass_gives(exited):
+    model, _, states, guesses, scores, _ = exited
+    halves = [slice(0, 25), slice(25, 60)]
+    chunks = [
+        {
+            key: vars(readout)
+            for key, readout in score_exits(model, states[:, h], {m: g[:, h] for m, g in guesses.items()}).items()
+        }
+        for h in halves
+    ]
+    records = join_chunks(chunks)
+    assert len(records) == 5 * (model.layers + 1)
+    for record in records:
+        expected = scores[record["mapping"], record["layer"]]
+        assert torch.equal(record["top_ids"], expected.top_ids)
+        torch.testing.assert_close(record["surprisal"], expected.surprisal)
+
+
+def test_surprisal_stays_finite_where_a_probability_underflows():
+    full = torch.zeros(1, 12)
+    full[0, 0] = 500.0
+    exit_logits = torch.zeros(1, 12)
+    exit_logits[0, 3] = 10.0
+    readout = read_out(exit_logits, Judge.of(full))
+    assert readout.surprisal[0] == pytest.approx(500, abs=1e-3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.integers(1, 5), width=st.integers(10, 6000), k=st.integers(1, 10), seed=st.integers(0, 10**6))
+def test_top_equals_topk_for_any_width(rows, width, k, seed):
+    values = torch.randperm(rows * width, generator=torch.Generator().manual_seed(seed)).reshape(rows, width).float()
+    found, places = top(values, k)
+    expected = values.topk(k, dim=1)
+    assert torch.equal(found, expected.values)
+    assert torch.equal(places, expected.indices)
+
+
+def test_in_bf16_the_model_computes_less_exactly_and_the_scores_as_exactly_as_ever(exited):
+    model, _, states, guesses, scores, _ = exited
+    with arithmetic("bf16", model.device):
+        rough = score_exits(model, states, guesses)
+    for key, readout in rough.items():
+        for name, value in vars(readout).items():
+            assert value.dtype == getattr(scores[key], name).dtype  # no bfloat16 in a file
+    assert rough["id", model.layers].kl.max() == 0  # a judge of the same precision
+    kl = torch.stack([torch.stack([found[key].kl for key in scores]) for found in (scores, rough)])
+    assert 0 < (kl[0] - kl[1]).abs().max() < 0.2

@@ -1,0 +1,149 @@
+"""Recorded vectors are those of the model, whatever the batch, the padding and the shard."""
+
+import pytest
+import tiny
+import torch
+
+from linear_shortcuts.files.errors import InputError
+from linear_shortcuts.files.partial import Partial
+from linear_shortcuts.models.precision import arithmetic
+from linear_shortcuts.states.extraction import count_vectors, extract
+from linear_shortcuts.states.hidden_states import HiddenStates, shard_files, shard_ranges
+from linear_shortcuts.states.provenance import states_card
+from linear_shortcuts.text.tokens import Tokens
+
+
+@pytest.fixture(params=tiny.FAMILIES)
+def model(request):
+    return tiny.model(request.param)
+
+
+def test_recorded_states_are_those_of_each_sentence_run_alone_and_uncut(model):
+    tokens = tiny.tokens(model, 40)
+    shard = extract(model, tokens, 0, 40, tokens_per_batch=200)
+    for row, (ids, position) in enumerate(zip(tokens.sentences, tokens.positions, strict=True)):
+        with torch.inference_mode():
+            out = model.network(input_ids=ids[None], output_hidden_states=True)
+            decoded = model.decode(shard.hidden_states[-1, row])
+        for layer in range(model.layers):
+            torch.testing.assert_close(
+                shard.hidden_states[layer, row], out.hidden_states[layer][0, position], atol=1e-5, rtol=1e-5
+            )
+        torch.testing.assert_close(decoded, out.logits[0, position], atol=2e-5, rtol=1e-4)
+
+
+def test_neither_batch_size_nor_shard_limits_change_a_recorded_vector(model):
+    tokens = tiny.tokens(model, 50)
+    whole = extract(model, tokens, 0, 50, tokens_per_batch=10_000)
+    single = extract(model, tokens, 0, 50, tokens_per_batch=1)
+    parts = [extract(model, tokens, first, last, 64) for _, first, last in shard_ranges(50, 17)]
+    torch.testing.assert_close(whole.hidden_states, single.hidden_states, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(whole.attention_outputs, single.attention_outputs, atol=1e-5, rtol=1e-5)
+    joined = torch.cat([part.hidden_states for part in parts], dim=1)
+    torch.testing.assert_close(whole.hidden_states, joined, atol=1e-5, rtol=1e-5)
+
+
+def test_the_recorded_attention_output_completes_the_block(model):
+    shard = extract(model, tiny.tokens(model, 20), 0, 20, 100)
+    for block in range(model.layers):
+        recorded = shard.attention_outputs[block]
+        sites = model.sites(block, shard.hidden_states[block], lambda states, out=recorded: out)
+        torch.testing.assert_close(sites[-1], shard.hidden_states[block + 1], atol=1e-5, rtol=1e-5)
+
+
+def test_a_masked_models_sampled_token_is_hidden_even_in_tokens_brought_from_elsewhere():
+    model = tiny.model("bert")
+    masked = tiny.tokens(model, 20)
+    shown = [ids.clone() for ids in masked.sentences]
+    for ids, position in zip(shown, masked.positions, strict=True):
+        ids[position] = 50
+    ours = extract(model, masked, 0, 20, 100)
+    theirs = extract(model, Tokens(shown, masked.positions), 0, 20, 100)
+    assert torch.equal(ours.hidden_states, theirs.hidden_states)
+
+
+def test_a_value_that_is_not_finite_stops_with_layer_and_sentence(model):
+    block = model.blocks[1]
+    with torch.no_grad():
+        next(parameter for parameter in block.parameters() if parameter.ndim == 2).fill_(float("inf"))
+    with pytest.raises(InputError, match=r"of sentence 7 "):
+        extract(model, tiny.tokens(model, 10), 7, 10, 100)
+
+
+def test_stored_shards_come_back_in_order_and_a_damaged_one_is_refused(model, tmp_path):
+    tokens = tiny.tokens(model, 30)
+    card = states_card(model, {}, "0" * 64, "corpus", "train", 30)
+    with Partial("04", "item", {}, root=tmp_path / "work") as partial:
+        for number, first, last in shard_ranges(30, 8):
+            partial.save(number, shard_files(extract(model, tokens, first, last, 100), number))
+        partial.publish(tmp_path / "hidden", card)
+    states = HiddenStates.open(tmp_path / "hidden")
+    assert (len(states), states.layers, states.width) == (30, tiny.LAYERS, tiny.WIDTH)
+    whole = extract(model, tokens, 0, 30, 100).hidden_states
+    torch.testing.assert_close(states.stack(), whole, atol=1e-5, rtol=1e-5)
+
+    path = tmp_path / "hidden" / "00002.pickle"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"00002\.pickle is damaged"):
+        states.stack()
+
+
+def test_states_without_their_stage_name_the_stage(tmp_path):
+    with pytest.raises(InputError, match="04_extract_hidden_states"):
+        HiddenStates.open(tmp_path / "nothing")
+
+
+def test_all_positions_are_those_of_each_sentence_run_alone(model):
+    tokens = tiny.tokens(model, 20)
+    shard = extract(model, tokens, 0, 20, 100, "all")
+    first = 0
+    for ids in tokens.sentences:
+        with torch.inference_mode():
+            out = model.network(input_ids=ids[None], output_hidden_states=True)
+        for layer in range(model.layers):
+            rows = shard.hidden_states[layer, first : first + len(ids)]
+            torch.testing.assert_close(rows, out.hidden_states[layer][0], atol=1e-5, rtol=1e-5)
+        first += len(ids)
+    assert shard.hidden_states.shape[1] == shard.attention_outputs.shape[1] == first == count_vectors(tokens, "all")
+
+
+def test_all_positions_hold_the_sampled_ones(model):
+    tokens = tiny.tokens(model, 20)
+    every = extract(model, tokens, 0, 20, 64, "all")
+    sampled = extract(model, tokens, 0, 20, 64)
+    rows = tokens.lengths.cumsum(0) - tokens.lengths + tokens.positions
+    torch.testing.assert_close(every.hidden_states[:, rows], sampled.hidden_states, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(every.attention_outputs[:, rows], sampled.attention_outputs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("positions", ["sampled", "all"])
+def test_an_overflow_names_its_sentence_at_all_positions_too(positions):
+    model = tiny.model("gpt2")
+    tokens = tiny.tokens(model, 10)
+    with torch.no_grad():  # a token that only sentence 7 has
+        tokens.sentences[7][tokens.positions[7]] = 96
+        for row, ids in enumerate(tokens.sentences):
+            if row != 7:
+                ids[ids == 96] = 5
+        model.network.transformer.wte.weight[96] = float("inf")
+    with pytest.raises(InputError, match=r"of sentence 7 "):
+        extract(model, tokens, 0, 10, 100, positions)
+
+
+def test_precision_is_that_of_the_products_and_leaves_no_trace():
+    model = tiny.model("gpt2")
+    tokens = tiny.tokens(model, 20)
+    exact = extract(model, tokens, 0, 20, 100).hidden_states
+    with arithmetic("bf16", model.device):
+        rough = extract(model, tokens, 0, 20, 100).hidden_states
+    with arithmetic("float32", model.device):
+        again = extract(model, tokens, 0, 20, 100).hidden_states
+    assert torch.equal(again, exact)
+    assert rough.dtype == torch.float32
+    error = (rough - exact)[1:].norm() / exact[1:].norm()
+    assert 1e-4 < error < 3e-2  # bfloat16 keeps 8 bits
+    assert torch.equal(rough[0], exact[0])  # no product before the first block
+    with pytest.raises(InputError, match="only CUDA has"), arithmetic("tf32", model.device):
+        pass

@@ -1,0 +1,326 @@
+"""The one-way road, thin stages, quick help, and a dvc.yaml that names what its stages use."""
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+import types
+from functools import cache
+from pathlib import Path
+
+import imports
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LIBRARY = sorted(imports.LIBRARY.rglob("*.py"))
+STAGES = sorted((REPOSITORY / "stages").glob("*.py"))
+DVC = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+PARAMS = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
+
+# The storeys: a room imports only those before it.
+ROOMS = ("files", "settings", "text", "models", "states", "maps", "scores", "figures", "training", "commands")
+DOORS = {"__init__.py", "__main__.py", "_door.py"}  # outside every room
+# Pure: values in, values out.
+CORE = ("files/seeds.py", "models/cost.py", "maps/regression.py", "scores/measures.py", "scores/early_exit.py")
+FILES = {"dvc", "json", "os", "pathlib", "pickle", "shutil", "tempfile", "yaml", "zipfile", "sys", "subprocess"}
+# What no stage names: an edit there changes no number. `files` writes bytes that any later reader opens, and the seeds
+# in it are pinned by a test; `settings` checks values that dvc.yaml lists as params.
+SILENT = {"files", "settings"}
+
+
+def top(modules: set[str]) -> set[str]:
+    return {module.partition(".")[0] for module in modules}
+
+
+def imported(path: Path) -> set[str]:
+    """Every module that a file imports, also inside functions."""
+    return {module for module, _ in imports.named(path)}
+
+
+def by_name(path: Path) -> str:
+    return path.stem
+
+
+def by_room(path: Path) -> str:
+    return str(path.relative_to(imports.LIBRARY))
+
+
+def upward(path: Path, file: Path) -> bool:
+    """Whether importing `file` from `path` climbs: into a later room, or out of the rooms."""
+    [(own, *_), (other, *_)] = [p.relative_to(imports.LIBRARY).parts for p in (path, file)]
+    return other in DOORS - {"__init__.py", "_door.py"} or (other in ROOMS and ROOMS.index(other) > ROOMS.index(own))
+
+
+def test_imports_are_found_wherever_they_stand_and_behind_doors():
+    """The positive control of everything below."""
+    found = {str(path.relative_to(REPOSITORY)) for path in imports.own_imports(STAGES[2])}
+    assert {"linear_shortcuts/files/artifacts.py", "linear_shortcuts/text/tokens.py"} <= found
+    assert {"linear_shortcuts/models/loading.py", "linear_shortcuts/settings/program.py"} <= found
+    assert len(STAGES) == 10
+    assert len(LIBRARY) > 40
+
+
+# --- the one-way road --------------------------------------------------------------------------------------
+
+
+def test_every_room_is_on_the_list_and_nothing_lies_outside():
+    inside = {path.relative_to(imports.LIBRARY).parts for path in LIBRARY}
+    assert {parts[0] for parts in inside if len(parts) > 1} == set(ROOMS)
+    assert {parts[0] for parts in inside if len(parts) == 1} == DOORS
+
+
+@pytest.mark.parametrize("path", [path for path in LIBRARY if path.name not in DOORS], ids=by_room)
+def test_a_room_imports_only_those_before_it(path):
+    assert [file for file in imports.own_imports(path) if upward(path, file)] == []
+
+
+def test_an_invented_upward_import_is_seen(tmp_path):
+    """The positive control: a name behind the door of a later room, inside a function."""
+    path = tmp_path / "invented.py"
+    path.write_text("def f():\n    from linear_shortcuts.scores import r2\n")
+    [file] = imports.own_imports(path)
+    assert by_room(file) == "scores/measures.py"
+    assert upward(imports.LIBRARY / "files" / "artifacts.py", file)
+    assert not upward(imports.LIBRARY / "figures" / "plots.py", file)
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=by_room)
+def test_the_library_never_imports_stages_or_studies(path):
+    others = {study.name for study in imports.STUDIES} | {"stages", "studies", "tests", "benchmarks", "dvc"}
+    assert top(imported(path)).isdisjoint(others)
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_the_numerical_core_knows_no_file_and_no_setting(name):
+    path = imports.LIBRARY / name
+    own = {by_room(file) for file in imports.own_imports(path)}
+    assert {file for file in own if file.startswith(("files/", "settings/"))} <= {"files/errors.py"}
+    assert top(imported(path)).isdisjoint(FILES)
+    names = {node.id for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.Name)}
+    assert names.isdisjoint({"open", "print"})
+
+
+def test_the_library_has_no_circle_of_imports():
+    graph = {path: imports.own_imports(path) for path in LIBRARY if path.name != "__init__.py"}
+    done: set[Path] = set()
+    while len(done) < len(graph):
+        ready = {path for path, needs in graph.items() if path not in done and needs & set(graph) <= done}
+        assert ready, f"a circle among {sorted(map(by_room, set(graph) - done))}"
+        done |= ready
+
+
+ALL_DOORS = [path for path in LIBRARY if path.name == "__init__.py"]
+
+
+@pytest.mark.parametrize("door", ALL_DOORS, ids=by_room)
+def test_a_door_hands_out_every_name_it_lists_and_shows_them(door):
+    parts = door.parent.relative_to(REPOSITORY).parts
+    room = importlib.import_module(".".join(parts))
+    assert room.__all__
+    for name in room.__all__:
+        assert not isinstance(getattr(room, name), types.ModuleType), name
+        assert name in dir(room)
+    modules = {path.stem for path in door.parent.glob("*.py")}
+    assert modules.isdisjoint(room.__all__)  # a name like its module's would hand out one or the other
+    assert parts[-1] not in modules
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = room.no_such_name
+
+
+@pytest.mark.parametrize("door", ALL_DOORS, ids=by_room)
+def test_a_door_says_what_its_room_is_for_in_few_words(door):
+    docstring = ast.get_docstring(ast.parse(door.read_bytes()))
+    assert docstring
+    assert len(docstring.splitlines()) <= 12
+
+
+# --- stages ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", STAGES, ids=by_name)
+def test_a_stage_imports_only_the_library_and_progress_bars(path):
+    others = top(imported(path)) - sys.stdlib_module_names
+    assert others <= {"linear_shortcuts", "tqdm"}
+
+
+@pytest.mark.parametrize("path", STAGES, ids=by_name)
+def test_a_stage_is_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 71
+
+
+@cache
+def help_of(path: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-X", "importtime", str(path), "--help"]
+    return subprocess.run(command, cwd=path.parent, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("path", STAGES, ids=by_name)
+def test_help_says_what_is_read_and_written_with_an_example(path):
+    run = help_of(path)
+    assert run.returncode == 0, run.stderr[-500:]
+    docstring = ast.get_docstring(ast.parse(path.read_bytes()), clean=False)
+    assert docstring in run.stdout  # word for word, its lines not run together
+    for heading in ("Reads ", "Writes ", "Example: "):
+        assert re.search(rf"^{heading}", run.stdout, re.MULTILINE), heading
+    example = re.search(r"^Example: (.*)$", run.stdout, re.MULTILINE)[1]
+    assert example.startswith(f"python stages/{path.name}")
+    for option in re.findall(r"--\w+", example):
+        assert f"  {option}" in run.stdout
+
+
+@pytest.mark.parametrize("path", STAGES, ids=by_name)
+def test_help_answers_before_anything_heavy_is_loaded(path):
+    loaded = {line.rpartition("|")[2].strip() for line in help_of(path).stderr.splitlines()}
+    assert "argparse" in loaded  # the positive control: the list is one of modules
+    assert top(loaded).isdisjoint({"torch", "numpy", "transformers", "datasets", "spacy", "matplotlib", "yaml", "tqdm"})
+
+
+def test_a_wrong_option_ends_with_code_2(tmp_path):
+    command = [sys.executable, str(STAGES[2]), "--modle", "tiny-gpt2"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 2
+    assert "Traceback" not in run.stderr
+
+
+# --- dvc.yaml ----------------------------------------------------------------------------------------------
+
+
+def script_of(stage: str) -> Path:
+    return REPOSITORY / DVC[stage]["cmd"].split()[1]
+
+
+def items(stage: str) -> list[dict[str, str]]:
+    """The values that `${item...}` takes: one mapping for each combination of the stage's matrix."""
+    combinations: list[dict[str, str]] = [{}]
+    for axis, values in DVC[stage].get("matrix", {}).items():
+        values = PARAMS["models"] if values == "${models}" else values
+        combinations = [{**combination, axis: value} for combination in combinations for value in values]
+    return combinations
+
+
+def filled(text: str, item: dict[str, str]) -> str:
+    text = text.replace("${corpus}", PARAMS["corpus"])
+    for axis, value in item.items():
+        text = text.replace(f"${{item.{axis}}}", value)
+    assert "${" not in text, text
+    return text
+
+
+def paths(entries: list) -> list[str]:
+    """Outs and plots are listed as a path or as a mapping of one path to its settings."""
+    return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
+
+
+def test_every_script_is_one_stage():
+    assert sorted(script_of(stage) for stage in DVC) == STAGES
+
+
+@pytest.mark.parametrize("stage", DVC)
+def test_a_stage_lists_its_script_and_exactly_the_rooms_that_its_code_runs_through(stage):
+    script, deps = script_of(stage), DVC[stage]["deps"]
+    assert f"stages/{script.name}" in deps
+    listed = {dep.partition("/")[2] for dep in deps if dep.startswith("linear_shortcuts/")}
+    assert listed == imports.rooms(imports.closure(script)) - SILENT
+
+
+@pytest.mark.parametrize("stage", DVC)
+def test_what_a_stage_depends_on_is_there_or_made_by_another_stage(stage):
+    made = {
+        filled(path, item)
+        for other in DVC
+        for item in items(other)
+        for kind in ("outs", "plots", "metrics")
+        for path in paths(DVC[other].get(kind, []))
+    }
+    for item in items(stage):
+        for dep in DVC[stage]["deps"]:
+            path = filled(dep, item)
+            assert path in made or (REPOSITORY / path).exists(), path
+
+
+@pytest.mark.parametrize("stage", DVC)
+def test_deps_and_params_stand_once(stage):
+    for kind in ("deps", "params"):
+        assert len(set(DVC[stage][kind])) == len(DVC[stage][kind])
+
+
+@pytest.mark.parametrize("stage", DVC)
+def test_the_settings_a_stage_lists_exist(stage):
+    for item in items(stage):
+        for key in DVC[stage]["params"]:
+            value = PARAMS
+            for part in filled(key, item).split("."):
+                assert part in value, key
+                value = value[part]
+
+
+# How a stage reads a setting, and the keys of which one must be listed, as a part of it or as a whole.
+READS = {
+    "chosen_corpus": ("corpora.${corpus}",),
+    "model": ("registry.${item.model}",),
+    "training": ("training.${item.model}",),
+}
+# It bounds memory and changes no result: the machine's business, so a change of it reruns nothing.
+CHANGES_NOTHING = {"fit.memory_gib"}
+
+
+@pytest.mark.parametrize("stage", DVC)
+def test_a_stage_lists_the_settings_it_reads(stage):
+    tree = ast.parse(script_of(stage).read_bytes())
+    tree.body = [node for node in tree.body if not isinstance(node, ast.Expr)]
+    for function in (node for node in tree.body if isinstance(node, ast.FunctionDef)):
+        # A bare `params.model(...)` refuses an unknown name and reads nothing of the entry.
+        function.body = [node for node in function.body if ast.unparse(node) != "params.model(args.model)"]
+    read = {
+        ast.unparse(node).removeprefix("params.")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node).startswith("params.")
+    }
+    listed = DVC[stage]["params"]
+    whole = {name for name in read if not any(other.startswith(f"{name}.") for other in read)}
+    for name in sorted(whole - CHANGES_NOTHING):
+        first = name.partition(".")[0]
+        wanted = READS.get(first, (name,))
+        covered = any(
+            key == want or want.startswith(f"{key}.") or key.startswith(f"{want}.") for key in listed for want in wanted
+        )
+        assert covered, f"params.{name} is read but not listed"
+
+
+@pytest.mark.parametrize("stage", DVC)
+def test_a_listed_setting_is_read(stage):
+    source = script_of(stage).read_text(encoding="utf-8")
+    for key in DVC[stage]["params"]:
+        first, _, rest = key.partition(".")
+        spelled = {"corpora": "chosen_corpus", "registry": "params.model(", "training": "params.training"}
+        assert spelled.get(first, f"params.{first}") in source, key
+        if rest and first not in spelled and f"vars(params.{first})" not in source:
+            assert f"params.{key}" in source, key
+
+
+@pytest.mark.parametrize("stage", DVC)
+def test_a_command_is_one_portable_line(stage):
+    command = DVC[stage]["cmd"]
+    assert re.fullmatch(r"python stages/\d\d_\w+\.py( --\w+ \$\{item\.\w+\})*", command)
+    assert DVC[stage]["desc"]
+
+
+LIGHT_OF_TRANSFORMERS = """
+import sys
+from linear_shortcuts.files import cards, partial, ranks
+from linear_shortcuts.maps import fitting, linear_maps, regression
+from linear_shortcuts.models import cost, language_model, loading
+from linear_shortcuts.scores import early_exit, exits, tables
+from linear_shortcuts.states import extraction, hidden_states, provenance
+from linear_shortcuts.text import tokens
+print("torch" in sys.modules, "transformers" in sys.modules)
+"""
+
+
+def test_only_what_loads_a_model_or_a_tokenizer_imports_transformers():
+    """Its import takes longer than torch's, and stages 05, 07, 09 and 10 read neither."""
+    command = [sys.executable, "-c", LIGHT_OF_TRANSFORMERS]
+    run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert run.stdout.split() == ["True", "False"], run.stderr[-500:]

@@ -1,0 +1,273 @@
+"""The stages as a user runs them: alone, under DVC, killed, and given wrong input."""
+
+import json
+import os
+import pickle
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from toy import ALL, REPOSITORY, artifacts_of, make_study, run_stages, stage
+
+from linear_shortcuts import LayerMaps, load_model
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return make_study(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="module", params=["gpt2", "bert"])
+def finished(request, study, tmp_path_factory):
+    """The study after all stages, for one model."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    shutil.copytree(study, folder)
+    result = run_stages(folder, f"toy-{request.param}", ALL, PYTHONHASHSEED="1")
+    return folder, f"toy-{request.param}", result.stdout
+
+
+def test_two_runs_in_different_folders_and_processes_give_the_same_bytes(finished, study, tmp_path):
+    folder, model, _ = finished
+    again = tmp_path / "elsewhere"
+    shutil.copytree(study, again)
+    run_stages(again, model, ALL, PYTHONHASHSEED="4242")
+    first, second = artifacts_of(folder), artifacts_of(again)
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+    assert len(first) > 30
+
+
+def test_every_file_and_figure_of_the_study_is_there(finished):
+    folder, model, _ = finished
+    layers, blocks = 2, range(2)
+    linreg = folder / "linreg" / model / "my-text"
+    assert {path.name for path in (linreg / "layers").iterdir()} == {
+        "0_1.pickle",
+        "0_2.pickle",
+        "1_2.pickle",
+        "card.json",
+    }
+    submodules = {f"p{b}_{a}_{a + 1}.pickle" for b in blocks for a in range(6)} | {"card.json"}
+    assert {path.name for path in (linreg / "submodules").iterdir()} == submodules
+    names = [
+        "r2_scores",
+        "pre",
+        "surp",
+        "kl",
+        "parts_pre1",
+        "parts_pre5",
+        "parts_pre10",
+        "parts_surp",
+        "ee_pre1",
+        "cost",
+    ]
+    plots = folder / "plots" / model / "my-text"
+    assert {path.name for path in (plots / "figures").iterdir()} == {f"{name}_{layers}.svg" for name in names}
+    assert {path.name for path in (plots / "pdf").iterdir()} == {f"{name}_{layers}.pdf" for name in names}
+
+
+def test_results_hold_what_the_study_records(finished):
+    folder, model, _ = finished
+    data = folder / "data" / model / "my-text"
+    with (data / "tokens_validation.pickle").open("rb") as file:
+        tokens = pickle.load(file)
+    assert len(tokens["tokenized_sentences"]) == 60
+    assert tokens["token_positions"].shape == (60,)
+    with (data / "r2.pickle").open("rb") as file:
+        r2 = pickle.load(file)
+    assert set(r2["score_mat"]) == set(r2["score_id"]) == {(0, 1), (0, 2), (1, 2)}
+    assert all(r2["train"]["score_mat"][pair] >= r2["train"]["score_id"][pair] for pair in r2["score_mat"])
+    with (data / "fixed_exits.pickle").open("rb") as file:
+        fixed = pickle.load(file)
+    assert len(fixed["records"]) == 5 * 3
+    assert fixed["records"][0]["top_ids"].shape == (60, 10)
+    assert fixed["records"][0]["top_ids"].dtype == torch.int64
+    with (data / "early_exits.pickle").open("rb") as file:
+        early = pickle.load(file)
+    assert len(early["records"]) == 13 + 22
+    metrics = json.loads((folder / "metrics" / model / "metrics.json").read_text())
+    assert (metrics["model"], metrics["corpus"]) == (model, "my-text")
+
+
+def test_the_maps_work_with_the_model_they_were_fitted_on(finished):
+    folder, model, _ = finished
+    loaded = load_model(folder / model.removeprefix("toy-"), device="cpu")
+    maps = LayerMaps.load(folder / "linreg" / model / "my-text" / "layers", loaded)
+    h = torch.randn(4, 16)
+    torch.testing.assert_close(maps.jump(h, 0, 2), h @ maps[0, 2].T)
+    assert maps.card["sentences"] == 200
+    assert maps.card["model"]["weights_sha256"] == loaded.identity["weights_sha256"]
+
+
+def test_every_stage_ends_with_a_line_that_says_what_was_made_and_where(finished):
+    _, model, output = finished
+    for where in ("sentences/my-text.pickle", "tokens_train.pickle", "hidden_validation", "layers", "submodules",
+                  "r2.pickle", "fixed_exits.pickle", "early_exits.pickle", "metrics.json"):  # fmt: skip
+        assert any(line.endswith(where) for line in output.splitlines()), where
+
+
+@pytest.mark.parametrize("finished", ["gpt2"], indirect=True)
+def test_a_killed_extraction_continues_where_it_was_to_the_same_bytes(finished, tmp_path):
+    folder, model, _ = finished
+    copy = tmp_path / "killed"
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("hidden_*", ".work"))
+    command = [sys.executable, str(stage(4)), "--model", model, "--split", "train", "--device", "cpu"]
+    # Slowed down so that the kill falls between two shards.
+    slow = "import sys, time, runpy; import linear_shortcuts.states.extraction as h; e = h.extract\n"
+    slow += "h.extract = lambda *a: (time.sleep(0.4), e(*a))[1]\n"
+    slow += f"sys.argv = {command[1:]!r}; runpy.run_path({command[1]!r}, run_name='__main__')"
+    process = subprocess.Popen([sys.executable, "-c", slow], cwd=copy, start_new_session=True)
+    work = copy / "data" / ".work" / "04_extract_hidden_states" / f"{model}.my-text.train"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and len(list(work.glob("*/0*.pickle"))) < 2:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = {path.name: path.stat().st_mtime_ns for path in work.glob("*/0*.pickle")}
+    assert 2 <= len(kept) < 7
+    result = subprocess.run(command, cwd=copy, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    resumed = int(re.search(r"\((\d+) shards resumed\)", result.stdout)[1])
+    assert resumed >= len(kept) - 1  # the shard being journalled at the kill may count as unfinished
+    train = f"data/{model}/my-text/hidden_train/"
+    expected = {name: data for name, data in artifacts_of(folder).items() if name.startswith(train)}
+    assert {name: data for name, data in artifacts_of(copy).items() if name.startswith(train)} == expected
+    for name in sorted(kept)[:resumed]:
+        assert (copy / train / name).stat().st_mtime_ns == kept[name]  # not written again
+    assert not list(copy.rglob("*.tmp"))
+
+
+WRONG = {
+    "unknown key": (lambda p: p.update(modles=["x"]), "did you mean 'models'"),
+    "unknown model": (lambda p: p.update(models=["toy-gpt3"]), "did you mean 'toy-gpt2'"),
+    "wrong type": (lambda p: p["sentences"].update(train="many"), "sentences.train"),
+    "too many sentences": (lambda p: p["sentences"].update(train=5000), "400 distinct"),
+    "missing file": (lambda p: p["corpora"]["my-text"].update(path="nowhere.txt"), "nowhere.txt"),
+    "empty file": (lambda p: p["corpora"]["my-text"].update(path="empty.txt"), "0 distinct"),
+    "not UTF-8": (lambda p: p["corpora"]["my-text"].update(path="latin.txt"), "not UTF-8"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_settings_end_in_one_line_and_leave_earlier_artifacts_alone(case, study, tmp_path):
+    change, message = WRONG[case]
+    folder = tmp_path / "run"
+    shutil.copytree(study, folder, ignore=shutil.ignore_patterns("gpt2", "bert"))
+    (folder / "empty.txt").write_text("")
+    (folder / "latin.txt").write_bytes("déjà vu\n".encode("latin-1"))
+    earlier = folder / "data" / "sentences" / "my-text.pickle"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_bytes(b"earlier")
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    change(params)
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    result = subprocess.run([sys.executable, stage(1)], cwd=folder, capture_output=True, text=True)
+    assert result.returncode == 2
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("my-text: read")]
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert earlier.read_bytes() == b"earlier"
+
+
+def test_wrong_models_and_missing_steps_end_in_one_line(finished, tmp_path):
+    folder, model, _ = finished
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy)
+    params = yaml.safe_load((copy / "params.yaml").read_text())
+    params["registry"]["gone"] = {"path": "no/such/model", "revision": None}
+    params["registry"]["strange"] = {"path": "strange", "revision": None}
+    (copy / "strange").mkdir()
+    (copy / "strange" / "config.json").write_text('{"model_type": "t5"}')
+    (copy / "params.yaml").write_text(yaml.safe_dump(params))
+    cases = {"gone": "no/such/model", "strange": "'t5'", "toy-gtp2": "did you mean 'toy-gpt2'"}
+    for name, message in cases.items():
+        result = subprocess.run(
+            [sys.executable, stage(3), "--model", name], cwd=copy, capture_output=True, text=True,
+            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        )  # fmt: skip
+        assert result.returncode == 2, result.stderr
+        assert len(result.stderr.splitlines()) == 1
+        assert message in result.stderr
+    shutil.rmtree(copy / "linreg")
+    result = subprocess.run([sys.executable, stage(7), "--model", model], cwd=copy, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "stages/05_fit_layer_maps.py" in result.stderr
+
+
+def test_dvc_runs_the_pipeline_once_then_nothing_and_the_readmes_example_works_on_it(tmp_path):
+    pytest.importorskip("dvc")
+    folder = tmp_path / "clone"
+    folder.mkdir()
+    wanted = ["dvc.yaml", "params.yaml", ".dvc", ".dvcignore", "stages", "linear_shortcuts", "models"]
+    for name in wanted:
+        source = REPOSITORY / name
+        ignored = shutil.ignore_patterns("cache", "tmp", "__pycache__")
+        shutil.copytree(source, folder / name, ignore=ignored) if source.is_dir() else shutil.copy(
+            source, folder / name
+        )
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params |= {"models": ["tiny-gpt2"], "sentences": {"train": 200, "validation": 40}}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment["PYTHONPATH"] = str(folder)
+
+    def dvc(*words):
+        result = subprocess.run(
+            [sys.executable, "-m", "dvc", *words], cwd=folder, env=environment, capture_output=True, text=True
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    dvc("config", "core.no_scm", "true")
+    assert "score_early_exits@tiny-gpt2" in dvc("repro")
+    again = dvc("repro")
+    assert "Running stage" not in again
+    assert "up to date" in again
+    shown = json.loads(dvc("plots", "show", "--json"))
+    assert not shown.get("errors")
+    assert len(shown["data"]) == 10 + 6  # figures and tables
+    metrics = dvc("metrics", "show")
+    assert "precision_at_1" in metrics
+    example = re.search(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)[1]
+    shown = subprocess.run([sys.executable, "-c", example], cwd=folder, env=environment, capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    lines = shown.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == [str(layer) for layer in range(7)]
+    assert (
+        lines[-1].split("|")[0].split()[1:] == lines[-1].split("|")[1].split()
+    )  # at the last layer both are the model
+
+
+def test_results_of_different_runs_are_not_drawn_together(finished, tmp_path):
+    folder, model, _ = finished
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy)
+    params = yaml.safe_load((copy / "params.yaml").read_text())
+    params["seed"] = 1
+    (copy / "params.yaml").write_text(yaml.safe_dump(params))
+    refused = run_stages(copy, model, [stage(3)], expect=2)
+    assert "01_fetch_sentences.py" in refused.stderr
+    run_stages(copy, model, [stage(number) for number in (1, 3, 4)])
+    refused = run_stages(copy, model, [stage(7)], expect=2)
+    assert "linreg" in refused.stderr
+    assert "was made with corpus" in refused.stderr
+    run_stages(copy, model, [stage(number) for number in (5, 6, 8)])
+    refused = run_stages(copy, model, [stage(10)], expect=2)
+    assert "different runs" in refused.stderr
+
+
+def test_fewer_sentences_than_the_model_is_wide_are_refused_before_any_state_is_recorded(study, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(study, folder)
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["sentences"] = {"train": 15, "validation": 5}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    refused = run_stages(folder, "toy-gpt2", [stage(1), stage(3)], expect=2)
+    assert "15 train sentences" in refused.stderr
