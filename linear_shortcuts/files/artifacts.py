@@ -16,15 +16,9 @@ from typing import IO, Any
 
 import numpy as np
 
+from linear_shortcuts.files.atomic import atomic_file
 from linear_shortcuts.files.errors import InputError
 from linear_shortcuts.files.unpickling import ARRAY_KINDS, is_key, unpickle
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-from linear_shortcuts.files.atomic import atomic_file
 
 PROTOCOL = 4  # fixed, so that a newer Python writes the same bytes
 _SEAL = b"\nsha256 "  # and the digest of all bytes before it, in hexadecimal, and a line break, end every file

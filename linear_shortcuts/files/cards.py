@@ -5,15 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from linear_shortcuts import __version__
 from linear_shortcuts.files import artifacts
 from linear_shortcuts.files.errors import InputError
-
-if TYPE_CHECKING:
-    pass
-
 
 FILE = "card.json"
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
-
-if TYPE_CHECKING:
-    pass
 
 
 def computing_config(config: Any) -> dict[str, Any]:

@@ -12,16 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from linear_shortcuts.models.families import Family, Step, adjust, longest
-
-if TYPE_CHECKING:
-    pass
-
 
 CONVENTION = "h_0 enters block 1, h_i leaves block i, h_L before the final norm"
 

@@ -14,13 +14,12 @@ from torch import nn
 from linear_shortcuts.files import InputError
 from linear_shortcuts.models.discovery import discover
 from linear_shortcuts.models.families import FAMILIES, POSITIONS_FOLLOW_PADDING, Family, find, longest
-
-if TYPE_CHECKING:
-    from linear_shortcuts.settings import Model
-
 from linear_shortcuts.models.identity import computing_config, weights_sha256
 from linear_shortcuts.models.language_model import LanguageModel
 from linear_shortcuts.settings.devices import choose_device
+
+if TYPE_CHECKING:
+    from linear_shortcuts.settings import Model
 
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 

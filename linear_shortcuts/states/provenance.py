@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linear_shortcuts.files import InputError, artifacts
+from linear_shortcuts.files import FILE, InputError, artifacts, versions
 
 if TYPE_CHECKING:
     from linear_shortcuts.models import LanguageModel
-
-from linear_shortcuts.files import FILE, versions
 
 
 def states_card(
