@@ -4,7 +4,7 @@ Reads   data/MODEL/CORPUS/tokens_validation.pickle   from 03_tokenize.py
         data/MODEL/CORPUS/hidden_validation/         from 04_extract_hidden_states.py
         linreg/MODEL/CORPUS/layers/, submodules/     from 05 and 06, and the model
 Writes  data/MODEL/CORPUS/fixed_exits.pickle   `records`: for each mapping and layer, per sample, the top-10 token ids,
-        the two largest probabilities, surprisal and KL (nats); `positions`, `cost`, `card`
+        the two largest probabilities, surprisal and KL (nats), -1 and nan if it diverges; `positions`, `cost`, `card`
 
 Resumes after a kill, chunk of sentences by chunk of sentences; shares the chunks out to the ranks that torchrun starts.
 
@@ -38,8 +38,7 @@ def main() -> None:
         provenance.check_states(fitted.card, states.card, fitted.folder)
     data = tokens.load_states_tokens(folders.tokens("validation"), states.card)
     stacked = states.stack()
-    how = (params.extract.tokens_per_batch, states.card["precision"])
-
+    how = (layer_maps, submodule_maps, params.extract.tokens_per_batch, states.card["precision"], params.exits)
     card = {
         "states": states.fingerprint,
         "layer_maps": artifacts.fingerprint(layer_maps.card),
@@ -49,10 +48,11 @@ def main() -> None:
     with Partial("08_score_exits", f"{args.model}.{params.corpus}", recipe, ranks=own) as partial:
         chunks = list(hidden_states.shard_ranges(len(data), params.exits.sentences_per_chunk))
         todo = own.share([chunk for chunk in chunks if chunk[0] not in partial])
+        if todo:  # what can fail late fails now
+            exits.score_chunk(model, stacked, data, 0, exits.FEW, *how)
         bar = tqdm(todo, desc=f"{args.model}: exits", unit=" chunks", disable=None if own.first else True)
         for number, first, last in bar:
-            part = stacked[:, first:last], data.part(first, last)
-            readouts = exits.score_chunk(model, *part, layer_maps, submodule_maps, *how, first)
+            readouts = exits.score_chunk(model, stacked, data, first, last, *how)
             partial.save(number, exits.chunk_files(readouts, number))
         if not partial.gather():
             return

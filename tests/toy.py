@@ -61,7 +61,7 @@ def make_study(folder: Path) -> Path:
         "tokens_per_batch": 256,
         "sentences_per_shard": 30,
     }
-    params["exits"] = {"sentences_per_chunk": 25}
+    params["exits"] = {"sentences_per_chunk": 25, "part_sentences": None, "part_layers": 12}
     params["registry"] |= {f"toy-{kind}": {"path": kind, "revision": None} for kind in ("gpt2", "bert")}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     return folder

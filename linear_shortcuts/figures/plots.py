@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.ticker import MultipleLocator
 
 from linear_shortcuts.files import atomic_file
-from linear_shortcuts.scores import KL, PRECISION_AT, SURPRISAL, Table, precision_panel, select
+from linear_shortcuts.scores import KL, PRECISION_AT, SURPRISAL, Table, divergence, precision_panel, select
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +54,7 @@ def draw_all(r2: Table, exits: Table, early_exit: Table, precision: float, about
     layers = max(record["layer"] for record in exits)
     known = {record["mapping"] for record in exits}
     parts = [part for part in ("mat_attn", "mat_ln1_ln2", "mat_ffn") if part in known]
-    replaced = f"Parts replaced by matrices, {about}"
+    replaced = "\n".join(filter(None, [f"Parts replaced by matrices, {about}", divergence(exits, parts)]))
     with plt.rc_context(STYLE):
         figures = {
             f"r2_scores_{layers}": r2_figure(r2, layers, about),
@@ -152,7 +152,8 @@ def lines_figure(exits: Table, mappings: Sequence[str], panel: str, layers: int,
 def _draw_lines(axis: Axes, exits: Table, mappings: Sequence[str], panel: str, layers: int) -> None:
     for mapping in mappings:
         records = sorted(select(exits, [mapping], [panel]), key=lambda record: record["layer"])
-        x, value, low, high = ([record[key] for record in records] for key in ("layer", "value", "low", "high"))
+        keys = ("layer", "value", "low", "high")  # None where every sentence diverged: a gap in the line
+        x, value, low, high = (np.array([record[key] for record in records], dtype=float) for key in keys)
         axis.plot(x, value, color=COLORS[mapping], label=LABELS[mapping], marker="o", markersize=3)
         axis.fill_between(x, low, high, color=COLORS[mapping], alpha=0.15, linewidth=0)
     axis.set_xlabel("exit layer")

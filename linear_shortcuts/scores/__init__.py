@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         PRECISION_AT as PRECISION_AT,
         SURPRISAL as SURPRISAL,
         Table as Table,
+        divergence as divergence,
         precision_panel as precision_panel,
         select as select,
     )

@@ -7,24 +7,34 @@ Five mappings say what goes to the prediction head at exit layer l (0..L); at l 
     mat_attn      blocks l+1..L with attention replaced by its linear stand-in
     mat_ffn       the same with the feed-forward network replaced
     mat_ln1_ln2   the same with the norms of every block replaced
+
+A mapping may diverge: matrices in the place of sixty norms can blow a stream up until float32 holds it no more. That is
+a finding, not a fault. Such a read-out names no token, so that it is wrong, and has no surprisal and no KL.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from linear_shortcuts.files import InputError
 from linear_shortcuts.maps import LayerMaps, SubmoduleMaps
 from linear_shortcuts.models import PARTS, LanguageModel, arithmetic, stand_in_steps
-from linear_shortcuts.scores.measures import kl_divergence
-from linear_shortcuts.states import SequenceRecorder, batches, check_finite
+from linear_shortcuts.states import SequenceRecorder, batches
 from linear_shortcuts.text import Tokens
 
+if TYPE_CHECKING:
+    from linear_shortcuts.settings import Exits
+
 TOP = 10  # tokens kept of every read-out; Precision@k needs k up to 10
+NO_TOKEN = -1
+FEW = 4  # sentences that show whether all can be scored
+READ_AT_ONCE = 2**22  # logits: what caches hold; a pass over more of them takes two to four times as long
 
 
 @dataclass(frozen=True)
@@ -33,12 +43,17 @@ class Readout:
 
     top_ids: (n, 10) int64, best first. top_probabilities: (n, 2), of the two best.
     surprisal: (n,) -ln p_full(the read-out's best token), in nats. kl: (n,) KL(p_full || p_readout), in nats.
+    Where a guess diverged, ids are `NO_TOKEN` and all else is nan.
     """
 
     top_ids: Tensor
     top_probabilities: Tensor
     surprisal: Tensor
     kl: Tensor
+
+    def first(self, n: int) -> Readout:
+        """Of the first n samples."""
+        return Readout(**{name: value[:n] for name, value in vars(self).items()})
 
     @classmethod
     def join(cls, parts: Sequence[Mapping[str, Tensor]]) -> Readout:
@@ -48,30 +63,51 @@ class Readout:
 
 @dataclass(frozen=True)
 class Judge:
-    """The full model's prediction for n samples: probabilities and their logarithms, (n, V) each."""
+    """The full model's prediction for n samples: probabilities and their logarithms (n, V), and minus entropy (n,)."""
 
     probabilities: Tensor
     log_probabilities: Tensor
+    negative_entropy: Tensor
 
     @classmethod
     def of(cls, logits: Tensor) -> Judge:
-        log_probabilities = F.log_softmax(logits.float(), dim=-1)
-        return cls(log_probabilities.exp(), log_probabilities)
+        with torch.autocast(logits.device.type, enabled=False):  # whatever the model's own precision is
+            log_probabilities = F.log_softmax(logits.float(), dim=-1)
+            probabilities = log_probabilities.exp()
+            return cls(probabilities, log_probabilities, torch.linalg.vecdot(probabilities, log_probabilities))
+
+    def first(self, n: int) -> Judge:
+        """Of the first n samples."""
+        return Judge(self.probabilities[:n], self.log_probabilities[:n], self.negative_entropy[:n])
 
 
-def read_out(logits: Tensor, full: Judge) -> Readout:
-    """Reduce logits (n, V) to what is kept of them; full: what the full model says about the same samples."""
-    with torch.autocast(logits.device.type, enabled=False):  # whatever the model's own precision is
+def read_out(logits: Tensor, full: Judge, holds: Tensor | None = None) -> Readout:
+    """Reduce logits (n, V) to what is kept of them; full: what the full model says about the same samples.
+
+    holds: (n,) whether the guess that was decoded is a number at all; see `holding`. Logits that are none diverge too.
+    """
+    with torch.autocast(logits.device.type, enabled=False):
         log_probabilities = F.log_softmax(logits.float(), dim=-1)
-        kl = kl_divergence(full.probabilities, full.log_probabilities, log_probabilities)
-    values, ids = top(log_probabilities, TOP)
+        values, ids = top(log_probabilities, TOP)
+        # As `kl_divergence`, but the entropy is known and the product takes the place of what is no longer needed.
+        kl = full.negative_entropy - log_probabilities.mul_(full.probabilities).sum(-1)
+    lost = ~kl.isfinite() if holds is None else ~(kl.isfinite() & holds)
     return Readout(
-        ids.cpu(),
-        values[:, :2].exp().cpu(),
+        ids.masked_fill(lost[:, None], NO_TOKEN).cpu(),
+        values[:, :2].exp().masked_fill(lost[:, None], torch.nan).cpu(),
         # log-softmax, so that the surprisal of a token the full model all but excludes stays finite
-        -full.log_probabilities.gather(1, ids[:, :1])[:, 0].cpu(),
-        kl.clamp(min=0).cpu(),  # a distance cannot be negative; rounding can make it so
+        -full.log_probabilities.gather(1, ids[:, :1])[:, 0].masked_fill(lost, torch.nan).cpu(),
+        # a distance cannot be negative; rounding can make it so
+        kl.clamp(min=0).masked_fill(lost, torch.nan).cpu(),
     )
+
+
+def holding(guess: Tensor) -> Tensor:
+    """Which of the guesses (n, d) hold, (n,): their squares have a finite sum.
+
+    Beyond, a norm divides by infinity, and the head reads out a vector of zeros as if it were a prediction.
+    """
+    return guess.float().square().sum(-1).isfinite()
 
 
 def top(values: Tensor, k: int, block: int = 64) -> tuple[Tensor, Tensor]:
@@ -93,20 +129,53 @@ def top(values: Tensor, k: int, block: int = 64) -> tuple[Tensor, Tensor]:
 
 
 @torch.inference_mode()
-def score_exits(model: LanguageModel, states: Tensor, guesses: Mapping[str, Tensor]) -> dict[tuple[str, int], Readout]:
+def score_exits(
+    model: LanguageModel,
+    states: Tensor,
+    guesses: Mapping[str, Tensor],
+    layers: Mapping[str, Sequence[int]] | None = None,
+    *,
+    first: int = 0,
+    at_once: int = READ_AT_ONCE,
+) -> dict[tuple[str, int], Readout]:
     """The read-outs of all mappings at all exit layers, by (mapping, layer).
 
     states: (L + 1, n, d), the genuine hidden states.
-    guesses: mapping -> (L, n, d), what each mapping offers in place of h_L at exit layers 0..L-1.
+    guesses: mapping -> (k, m, d), what each mapping offers in place of h_L of the first m samples at k exit layers.
+    layers: mapping -> its k exit layers; those of a mapping that is not there are 0..L-1.
+    first: the number of the first sentence, for the error. at_once: logits that are held in memory together.
+
+    Raises `InputError` where the full model's own prediction is not finite.
     """
-    logits = model.decode(states[-1].to(model.device))
+    exits = {mapping: (layers or {}).get(mapping, range(model.layers)) for mapping in guesses}
+    rows, found = max(1, at_once // model.vocabulary), []
+    for start in range(0, states.shape[1], rows):
+        part = {mapping: guess[:, start : start + rows] for mapping, guess in guesses.items()}
+        found.append(_score_rows(model, states[-1, start : start + rows], part, exits, first + start))
+    return {key: Readout.join([vars(part[key]) for part in found if key in part]) for key in found[0]}
+
+
+def _score_rows(
+    model: LanguageModel, last: Tensor, guesses: Mapping[str, Tensor], exits: Mapping[str, Sequence[int]], first: int
+) -> dict[tuple[str, int], Readout]:
+    """As `score_exits`, of few samples; last: (n, d), their genuine h_L. A mapping offered none of them is left out."""
+    logits = model.decode(last.to(model.device))
     full = Judge.of(logits)
+    lost = (~full.negative_entropy.isfinite()).nonzero()
+    if len(lost):
+        raise InputError(
+            f"the full model's prediction for sentence {first + int(lost[0])} has a value that is not finite; the "
+            "numbers overflow, so check the checkpoint's weights and dtype"
+        )
     whole = read_out(logits, full)
     scores = {}
     for mapping, guess in guesses.items():
-        for layer in range(model.layers):
-            scores[mapping, layer] = read_out(model.decode(guess[layer].to(model.device)), full)
-        scores[mapping, model.layers] = whole
+        n = guess.shape[1]
+        if not n:
+            continue
+        for layer, offered in zip(exits[mapping], guess.to(model.device), strict=True):
+            scores[mapping, layer] = read_out(model.decode(offered), full.first(n), holding(offered))
+        scores[mapping, model.layers] = whole.first(n)
     return scores
 
 
@@ -114,24 +183,31 @@ def score_chunk(
     model: LanguageModel,
     states: Tensor,
     tokens: Tokens,
+    first: int,
+    last: int,
     layer_maps: LayerMaps,
     submodule_maps: SubmoduleMaps,
     tokens_per_batch: int,
     precision: str,
-    first: int,
+    how: Exits,
 ) -> dict[tuple[str, int], Readout]:
-    """The read-outs of every mapping there is, from the genuine states (L + 1, n, d) of n sentences.
+    """The read-outs of every mapping there is, of sentences first..last-1, from all genuine states (L + 1, n, d).
 
     precision: of the model's own arithmetic, see `models.arithmetic`; maps are applied in float32.
-    first: the number of the first sentence, for the error if a guess overflows.
+    how: of how many sentences and from how many layers on parts are replaced.
     """
-    states = states.to(model.device)
+    states = states[:, first:last].to(model.device)
     guesses = layer_guesses(states, layer_maps)
+    starts = spread(model.layers, how.part_layers)
+    some = tokens.part(first, last if how.part_sentences is None else min(last, how.part_sentences))
     with arithmetic(precision, model.device):
-        guesses |= part_guesses(model, tokens, submodule_maps, tokens_per_batch)
-        for mapping, guess in guesses.items():
-            check_finite(guess, f"what {mapping} makes of layer", first + torch.arange(len(tokens)))
-        return score_exits(model, states, guesses)
+        parts = part_guesses(model, some, submodule_maps, tokens_per_batch, starts) if len(some) else {}
+        return score_exits(model, states, guesses | parts, dict.fromkeys(parts, starts), first=first)
+
+
+def spread(layers: int, most: int) -> range:
+    """The exit layers 0..L-1, or every k-th of them so that there are at most `most`."""
+    return range(0, layers, -(-layers // most))
 
 
 def layer_guesses(states: Tensor, maps: LayerMaps) -> dict[str, Tensor]:
@@ -142,16 +218,24 @@ def layer_guesses(states: Tensor, maps: LayerMaps) -> dict[str, Tensor]:
 
 
 @torch.inference_mode()
-def part_guesses(model: LanguageModel, tokens: Tokens, maps: SubmoduleMaps, tokens_per_batch: int) -> dict[str, Tensor]:
-    """What the three sub-module mappings offer in place of h_L: (L, n, d) each; none where blocks have no known parts.
+def part_guesses(
+    model: LanguageModel,
+    tokens: Tokens,
+    maps: SubmoduleMaps,
+    tokens_per_batch: int,
+    layers: Sequence[int] | None = None,
+) -> dict[str, Tensor]:
+    """What the three sub-module mappings offer in place of h_L: (k, n, d) each; none where blocks have no known parts.
 
     Blocks 1..l are the genuine ones; in blocks l+1..L the stand-in takes the part's place at every position.
+    layers: the k exit layers l; None: 0..L-1.
     """
+    layers = range(model.layers) if layers is None else layers
     parts = {mapping: part for mapping, part in PARTS.items() if stand_in_steps(model.family, part)}
     if not parts:
         return {}
     stand_ins = {mapping: maps.stand_ins(model, part) for mapping, part in parts.items()}
-    guesses = {mapping: torch.empty(model.layers, len(tokens), model.width, device=model.device) for mapping in parts}
+    guesses = {mapping: torch.empty(len(layers), len(tokens), model.width, device=model.device) for mapping in parts}
     for batch in batches(tokens, model, tokens_per_batch):
         recorder = SequenceRecorder()
         with model.watch(recorder):
@@ -159,11 +243,12 @@ def part_guesses(model: LanguageModel, tokens: Tokens, maps: SubmoduleMaps, toke
         for mapping, part in parts.items():
             if part == "attention":
                 sampled = [batch.at_positions(states).to(model.device) for states in recorder.states]
-                guesses[mapping][:, batch.rows] = _without_attention(model, sampled, stand_ins[mapping]).float()
+                ends = _without_attention(model, sampled, stand_ins[mapping], layers)
+                guesses[mapping][:, batch.rows] = ends.float()
                 continue
-            for layer in range(model.layers):
+            for number, layer in enumerate(layers):
                 end = _run_blocks(model, layer, recorder, stand_ins[mapping])
-                guesses[mapping][layer, batch.rows] = batch.at_positions(end).to(model.device).float()
+                guesses[mapping][number, batch.rows] = batch.at_positions(end).to(model.device).float()
     return guesses
 
 
@@ -179,18 +264,18 @@ def _run_blocks(
 
 
 def _without_attention(
-    model: LanguageModel, states: Sequence[Tensor], stand_ins: Sequence[Mapping[int, Tensor]]
+    model: LanguageModel, states: Sequence[Tensor], stand_ins: Sequence[Mapping[int, Tensor]], layers: Sequence[int]
 ) -> Tensor:
-    """The states of every layer, L + 1 tensors (m, d), at the end of the blocks after it: (L, m, d).
+    """The states of k layers, among L + 1 tensors (m, d), at the end of the blocks after each: (k, m, d).
 
     Once attention is a matrix no position sees another, so the sampled one is enough, and the states of all earlier
     layers pass through a block together.
     """
     ends = states[0][:0]
     for block in range(model.layers):
-        entering = torch.cat([ends.to(states[block]), states[block]])
+        entering = torch.cat([ends.to(states[block]), states[block]]) if block in layers else ends
         ends = model.sites(block, entering, _no_attention, stand_ins[block])[-1]
-    return ends.unflatten(0, (model.layers, -1))
+    return ends.unflatten(0, (len(layers), -1))
 
 
 def _no_attention(states: Tensor) -> Tensor:
@@ -210,14 +295,14 @@ def chunk_files(readouts: Mapping[tuple[str, int], Readout], number: int) -> dic
 
 
 def join_chunks(chunks: Sequence[Mapping[tuple[str, int], Mapping[str, Tensor]]]) -> list[dict[str, object]]:
-    """One record per mapping and layer, with the fields of `Readout` over all samples."""
+    """One record per mapping and layer, with the fields of `Readout` over all samples that it was read of."""
     return [
         {
             "type": "jump",
             "mapping": mapping,
             "layer": layer,
             "mean_layers": float(layer),
-            **vars(Readout.join([chunk[mapping, layer] for chunk in chunks])),
+            **vars(Readout.join([chunk[mapping, layer] for chunk in chunks if (mapping, layer) in chunk])),
         }
         for mapping, layer in chunks[0]
     ]

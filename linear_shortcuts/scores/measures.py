@@ -89,8 +89,9 @@ def kl_divergence(p: Tensor, log_p: Tensor, log_q: Tensor) -> Tensor:
 def bootstrap_interval(values: Tensor, resamples: int, confidence: float, seed: int) -> tuple[Tensor, Tensor]:
     """Percentile interval of the mean over samples, by resampling the n samples with replacement.
 
-    values: (..., n). Returns the lower and the upper ends, (...). The same resamples serve all leading entries, so
-    differences between curves are not blurred by the draw.
+    values: (..., n), nan where a sample has none: it is left out, and so is a resample of such samples alone. Returns
+    the lower and the upper ends, (...), nan where no sample has a value. The same resamples serve all leading entries,
+    so differences between curves are not blurred by the draw.
     """
     n = values.shape[-1]
     generator = torch.Generator().manual_seed(seed % 2**63)
@@ -98,6 +99,8 @@ def bootstrap_interval(values: Tensor, resamples: int, confidence: float, seed: 
     drawn = torch.randint(n, (resamples, n), generator=generator)
     # How often each sample is drawn: a resampled mean is then one row of a matrix product.
     counts = torch.zeros(resamples, n).scatter_add_(1, drawn, torch.ones(resamples, n))
-    means = values.float().reshape(-1, n) @ counts.T / n
-    ends = torch.quantile(means.double(), torch.tensor([tail, 1 - tail], dtype=torch.float64), dim=1)
+    rows = values.float().reshape(-1, n)
+    known = (~rows.isnan()).float()
+    means = rows.nan_to_num(nan=0.0) @ counts.T / (known @ counts.T)
+    ends = torch.nanquantile(means.double(), torch.tensor([tail, 1 - tail], dtype=torch.float64), dim=1)
     return ends[0].reshape(values.shape[:-1]), ends[1].reshape(values.shape[:-1])

@@ -29,6 +29,9 @@ def precision_panel(k: int) -> str:
     return f"Precision@{k}"
 
 
+PANELS = (*map(precision_panel, PRECISION_AT), SURPRISAL, KL)
+
+
 def r2_table(score_mat: Mapping[tuple[int, int], float], score_id: Mapping[tuple[int, int], float]) -> Table:
     """One record per mapping (mat, id and their difference) and pair of layers."""
     scores = {
@@ -44,32 +47,56 @@ def r2_table(score_mat: Mapping[tuple[int, int], float], score_id: Mapping[tuple
 
 
 def exits_table(records: Sequence[Mapping[str, Any]], bootstrap: Bootstrap, seed: int) -> Table:
-    """One record per quantity (`panel`), mapping and exit layer, from the records of the fixed exits."""
-    full = max(records, key=lambda record: record["layer"])
-    panels = [precision_panel(k) for k in PRECISION_AT] + [SURPRISAL, KL]
-    samples = torch.stack(
-        [
-            torch.stack(
-                [in_top(full["top_ids"], record["top_ids"][:, 0], k) for k in PRECISION_AT]
-                + [record["surprisal"], record["kl"]]
-            )
-            for record in records
-        ]
-    )  # (records, panels, n)
-    low, high = bootstrap_interval(samples, bootstrap.resamples, bootstrap.confidence, derive(seed, "bootstrap"))
-    means = samples.double().mean(-1)
+    """One record per quantity (`panel`), mapping and exit layer, from the records of the fixed exits.
+
+    The mapping `mat-id` is their difference, sentence by sentence. `samples` is how many sentences a mapping was read
+    of, `diverged` the share of them where it (or one of the two) gave no number: wrong for a precision, left out of the
+    mean of any other panel, which is null where nothing is left.
+    """
+    full = max(records, key=lambda record: record["layer"])["top_ids"]
+    values = {(p, r["mapping"], r["layer"]): _values(r, p, full) for p in PANELS for r in records}
+    layers = [layer for panel, mapping, layer in values if (panel, mapping) == (KL, "id")]
+    for panel in PANELS:
+        for layer in layers:
+            values[panel, "mat-id", layer] = values[panel, "mat", layer] - values[panel, "id", layer]
+    means = _means(list(values.values()), bootstrap, seed)
     return [
         {
             "panel": panel,
-            "mapping": record["mapping"],
-            "layer": record["layer"],
-            "value": float(means[r, p]),
-            "low": float(low[r, p]),
-            "high": float(high[r, p]),
+            "mapping": mapping,
+            "layer": layer,
+            **found,
+            "samples": len(values[panel, mapping, layer]),
+            "diverged": float(values[KL, mapping, layer].isnan().double().mean()),
         }
-        for p, panel in enumerate(panels)
-        for r, record in enumerate(records)
+        for (panel, mapping, layer), found in zip(values, means, strict=True)
     ]
+
+
+def _values(record: Mapping[str, Any], panel: str, full: torch.Tensor) -> torch.Tensor:
+    """One quantity of every sample of a fixed exit, (n,); full: the full model's best tokens."""
+    if panel in (SURPRISAL, KL):
+        return record["surprisal" if panel == SURPRISAL else "kl"]
+    return in_top(full[: len(record["top_ids"])], record["top_ids"][:, 0], int(panel.rpartition("@")[2]))
+
+
+def _means(values: Sequence[torch.Tensor], bootstrap: Bootstrap, seed: int) -> list[dict[str, float | None]]:
+    """Mean and interval of each of several quantities, (n,) each, over the samples that have a value."""
+    found: list[dict[str, float | None]] = [{}] * len(values)
+    for n in {len(value) for value in values}:
+        own = [number for number, value in enumerate(values) if len(value) == n]
+        samples = torch.stack([values[number] for number in own])
+        low, high = bootstrap_interval(samples, bootstrap.resamples, bootstrap.confidence, derive(seed, "bootstrap"))
+        for number, *numbers in zip(own, samples.double().nanmean(-1), low, high, strict=True):
+            shown = [float(number) if number.isfinite() else None for number in numbers]
+            found[number] = dict(zip(("value", "low", "high"), shown, strict=True))
+    return found
+
+
+def divergence(exits: Table, mappings: Sequence[str]) -> str:
+    """Which of the mappings gave no number, and for what share of the sentences at most; empty where all did."""
+    worst = {m: max((r["diverged"] for r in exits if r["mapping"] == m), default=0) for m in mappings}
+    return ", ".join(f"{m} diverges for up to {share:.1%} of the sentences" for m, share in worst.items() if share)
 
 
 def select(table: Table, mappings: Sequence[str], panels: Sequence[str]) -> Table:
@@ -166,22 +193,20 @@ def metrics(
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table as Markdown, numbers with three decimals."""
-    cells = [[f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    """A table as Markdown, numbers with three decimals, a dash for None."""
+    shown = [["–" if cell is None else cell for cell in row] for row in rows]
+    cells = [[f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row] for row in shown]
     lines = [list(header), ["---"] * len(header), *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def by_layer(exits: Table, panel: str) -> str:
-    """One row per exit layer, one column per mapping and one for mat − id."""
+    """One row per exit layer, one column per mapping, the last for mat − id; a dash where nothing was read out."""
     mappings = list(dict.fromkeys(record["mapping"] for record in exits))
     values = {(r["mapping"], r["layer"]): r["value"] for r in exits if r["panel"] == panel}
     layers = sorted({layer for _, layer in values})
-    rows = [
-        [layer, *(values[mapping, layer] for mapping in mappings), values["mat", layer] - values["id", layer]]
-        for layer in layers
-    ]
-    return markdown(["layer", *mappings, "mat − id"], rows)
+    rows = [[layer, *(values.get((mapping, layer)) for mapping in mappings)] for layer in layers]
+    return markdown(["layer", *(mapping.replace("-", " − ") for mapping in mappings)], rows)
 
 
 def by_lambda(early: Sequence[Mapping[str, Any]]) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Bootstrap as Bootstrap,
         Corpus as Corpus,
         DocstringsCorpus as DocstringsCorpus,
+        Exits as Exits,
         FileCorpus as FileCorpus,
         Model as Model,
         Params as Params,

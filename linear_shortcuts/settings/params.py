@@ -94,6 +94,8 @@ class Fit:
 @dataclass(frozen=True, kw_only=True)
 class Exits:
     sentences_per_chunk: int = at_least(1)
+    part_sentences: int | None = at_least(2)  # with parts replaced: the first so many; None: all
+    part_layers: int = at_least(1)  # and from so many layers on at most
 
 
 @dataclass(frozen=True, kw_only=True)

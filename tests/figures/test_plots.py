@@ -127,5 +127,45 @@ def test_every_figure_of_the_study_is_drawn_twice_to_the_same_bytes(results, tmp
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
 
 
+def test_what_diverged_is_left_out_of_means_and_stated(results, tmp_path):
+    fixed, early, r2, _, early_exit = results
+    nan = float("nan")
+    some = [dict(record) for record in fixed]
+    for record in some:
+        if record["mapping"] == "mat_ln1_ln2":  # read of the first 40 sentences alone
+            record |= {key: record[key][:40].clone() for key in ("top_ids", "surprisal", "kl")}
+            record["top_ids"][: 40 - 10 * record["layer"]] = -1
+            record["surprisal"][: 40 - 10 * record["layer"]] = nan
+            record["kl"][: 40 - 10 * record["layer"]] = nan
+        elif record["mapping"] == "id" and record["layer"] == 1:
+            record |= {"kl": torch.where(torch.arange(SAMPLES) < 5, nan, record["kl"])}
+    exits = tables.exits_table(some, BOOTSTRAP, 0)
+    at = {(r["panel"], r["mapping"], r["layer"]): r for r in exits}
+    assert at[tables.KL, "mat_ln1_ln2", 0]["value"] is None  # nothing is left
+    assert at["Precision@1", "mat_ln1_ln2", 0]["value"] == 0
+    half = at[tables.KL, "mat_ln1_ln2", 2]
+    assert (half["samples"], half["diverged"]) == (40, 0.5)
+    kl = {(r["mapping"], r["layer"]): r["kl"] for r in some}
+    assert half["value"] == pytest.approx(float(kl["mat_ln1_ln2", 2][20:].mean()))
+    assert half["low"] < half["value"] < half["high"]
+    paired = at[tables.KL, "mat-id", 1]  # where both are numbers
+    assert paired["value"] == pytest.approx(float((kl["mat", 1] - kl["id", 1])[5:].mean()))
+    assert paired["diverged"] == pytest.approx(0.1)
+    assert tables.divergence(exits, ["mat", "mat_ln1_ln2"]) == "mat_ln1_ln2 diverges for up to 100.0% of the sentences"
+    assert tables.divergence(exits, ["mat", "mat_ffn"]) == ""
+    json.dumps(tables.plot_tables(r2, exits, early_exit), allow_nan=False)
+    assert "–" in tables.by_layer(exits, tables.KL).splitlines()[2]
+    figures = plots.draw_all(r2, exits, early_exit, 0.95, "model on corpus")
+    assert "diverges" in figures[f"parts_surp_{LAYERS}"].axes[0].get_title()
+    plots.save(figures[f"parts_surp_{LAYERS}"], {"svg": tmp_path}, "one")
+
+
+def test_an_exit_that_diverged_is_never_confident(results):
+    fixed, *_ = results
+    own = [dict(record) for record in fixed if record["mapping"] == "mat"]
+    own[1] |= {"top_probabilities": torch.full((SAMPLES, 2), float("nan"))}
+    assert 1 not in sweep(own, torch.arange(SAMPLES), [-1.112], "mat", COST)[0]["exit_layers"]
+
+
 def test_ticks_follow_the_study():
     assert [plots.tick_step(layers) for layers in (6, 12, 24, 36, 48)] == [1, 2, 3, 4, 6]

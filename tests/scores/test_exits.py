@@ -9,13 +9,26 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from linear_shortcuts import LayerMaps, SubmoduleMaps
+from linear_shortcuts.files.errors import InputError
 from linear_shortcuts.files.partial import Partial
 from linear_shortcuts.maps.fitting import layer_moments, layer_targets, submodule_moments
 from linear_shortcuts.maps.linear_maps import layer_files, submodule_files
 from linear_shortcuts.models.families import PARTS
 from linear_shortcuts.models.precision import arithmetic
-from linear_shortcuts.scores.exits import Judge, join_chunks, layer_guesses, part_guesses, read_out, score_exits, top
+from linear_shortcuts.scores.exits import (
+    NO_TOKEN,
+    Judge,
+    join_chunks,
+    layer_guesses,
+    part_guesses,
+    read_out,
+    score_chunk,
+    score_exits,
+    spread,
+    top,
+)
 from linear_shortcuts.scores.measures import in_top, r2_pairs
+from linear_shortcuts.settings.params import Exits
 from linear_shortcuts.states.extraction import extract
 from linear_shortcuts.states.provenance import maps_card, states_card
 
@@ -172,6 +185,68 @@ def test_chunks_join_to_what_one_pass_gives(exited):
         expected = scores[record["mapping"], record["layer"]]
         assert torch.equal(record["top_ids"], expected.top_ids)
         torch.testing.assert_close(record["surprisal"], expected.surprisal)
+
+
+def test_few_samples_at_a_time_give_the_read_outs_of_all_at_once(exited):
+    model, _, states, guesses, scores, _ = exited
+    for key, readout in score_exits(model, states, guesses, at_once=7 * model.vocabulary).items():
+        assert torch.equal(readout.top_ids, scores[key].top_ids)
+        torch.testing.assert_close(readout.kl, scores[key].kl, atol=1e-5, rtol=1e-4)
+
+
+def test_parts_of_some_sentences_from_some_layers_are_rows_of_the_full_run(exited):
+    model, tokens, states, _, scores, submodule_maps = exited
+    assert spread(30, 12) == range(0, 30, 3)
+    assert spread(12, 12) == range(12)
+    starts = spread(model.layers, 2)
+    some = part_guesses(model, tokens.part(0, 25), submodule_maps, 300, starts)
+    found = score_exits(model, states, some, dict.fromkeys(some, starts), at_once=10 * model.vocabulary)
+    assert set(found) == {(mapping, layer) for mapping in PARTS for layer in (0, 2, 3)}
+    for key, readout in found.items():
+        assert torch.equal(readout.top_ids, scores[key].top_ids[:25])
+        torch.testing.assert_close(readout.surprisal, scores[key].surprisal[:25], atol=1e-3, rtol=1e-3)
+
+
+def test_a_chunk_takes_of_the_parts_what_the_settings_leave_it(exited):
+    model, tokens, states, _, scores, submodule_maps = exited
+
+    class Identity:
+        def jump(self, states, source, target):
+            return states
+
+    how = Exits(sentences_per_chunk=25, part_sentences=30, part_layers=1)
+    chunks = []
+    for first, last in ((0, 25), (25, 50), (50, 60)):
+        found = score_chunk(model, states, tokens, first, last, Identity(), submodule_maps, 300, "float32", how)
+        chunks.append({key: vars(readout) for key, readout in found.items()})
+    sizes = {(record["mapping"], record["layer"]): len(record["kl"]) for record in join_chunks(chunks)}
+    assert {sizes["id", layer] for layer in range(model.layers + 1)} == {60}
+    assert {key: size for key, size in sizes.items() if key[0] in PARTS} == {
+        (mapping, layer): 30 for mapping in PARTS for layer in (0, model.layers)
+    }
+
+
+@pytest.mark.parametrize("size", [torch.nan, 1e30])  # no number at all, and one whose square is none
+def test_a_mapping_that_diverges_is_wrong_has_no_kl_and_stops_nothing(exited, size):
+    model, _, states, guesses, scores, _ = exited
+    grown = guesses["mat_ffn"].clone()
+    grown[0, ::2] = size
+    found = score_exits(model, states, guesses | {"mat_ffn": grown})
+    lost = found["mat_ffn", 0]
+    assert (lost.top_ids[::2] == NO_TOKEN).all()
+    assert lost.kl.isnan().equal(lost.surprisal.isnan())
+    assert lost.kl.isnan().tolist() == [row % 2 == 0 for row in range(len(lost.kl))]
+    assert torch.equal(lost.top_ids[1::2], scores["mat_ffn", 0].top_ids[1::2])
+    for key in scores.keys() - {("mat_ffn", 0)}:
+        assert torch.equal(found[key].kl, scores[key].kl)
+
+
+def test_a_genuine_state_that_overflows_stops_the_run(exited):
+    model, _, states, guesses, *_ = exited
+    broken = states.clone()
+    broken[-1, 3] = torch.nan
+    with pytest.raises(InputError, match="prediction for sentence 103 has a value that is not finite"):
+        score_exits(model, broken, guesses, first=100)
 
 
 def test_surprisal_stays_finite_where_a_probability_underflows():

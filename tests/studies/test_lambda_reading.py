@@ -429,7 +429,7 @@ def test_the_stages_short_cut_read_and_report(workplace, repository, monkeypatch
         found = artifacts.load(folders.shortcuts(model) / "scores.pickle")
         assert found["metrics"]["mat"]["pairs"] == 3
         assert {record["mapping"] for record in found["exits"]} == {
-            "id", "mat", "mat_attn", "mat_ffn", "mat_ln1_ln2", "no_attn", "no_ffn",
+            "id", "mat", "mat-id", "mat_attn", "mat_ffn", "mat_ln1_ln2", "no_attn", "no_ffn",
         }  # fmt: skip
         assert len(list((folders.shortcuts(model) / "submodules").iterdir())) == 12
     run_stage(repository, monkeypatch, "06_read_lambdas.py", "--device", "cpu")
