@@ -243,6 +243,9 @@ def family_of(config: Any, path: str | Path, *, made_as: str = "") -> Family:
 
 
 def _from_pretrained(auto: Any, path: str | Path, revision: str | None, **options: Any) -> Any:
+    nearby = Path("models", path)
+    if not Path(path).exists() and nearby.is_dir():  # asking the hub takes half a minute where there is no network
+        raise InputError(f"{path} is no folder here, but {nearby} is; give that path, or the hub id with its owner")
     try:
         return auto.from_pretrained(str(path), revision=revision, **options)
     except Exception as error:  # a damaged or hostile checkpoint may make the library fail in any way

@@ -161,3 +161,13 @@ def test_the_fused_activation_is_the_librarys_and_stands_in_its_place(repository
     ids = torch.arange(20)[None]
     with torch.inference_mode():
         torch.testing.assert_close(ours(ids).logits, theirs(ids).logits, atol=2e-5, rtol=1e-5)
+
+
+def test_the_name_of_a_model_beside_is_answered_with_its_path_and_without_the_hub(tmp_path, monkeypatch):
+    (tmp_path / "models" / "own").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for auto in ("AutoConfig", "AutoTokenizer"):
+        monkeypatch.setattr(f"transformers.{auto}.from_pretrained", lambda *_, **__: pytest.fail("the hub was asked"))
+    for load in (load_model, load_tokenizer):
+        with pytest.raises(InputError, match="own is no folder here, but models/own is"):
+            load("own")
