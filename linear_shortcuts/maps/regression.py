@@ -35,7 +35,11 @@ class Solution:
 
 @dataclass(frozen=True)
 class Whitening:
-    """W (d, rank), float64, such that the columns of X W are orthonormal and span those of X."""
+    """W (d, rank), float64, such that the columns of X W are orthonormal and span those of X.
+
+    Where X lacks rank, the W of this kind whose columns lie in the span of X's rows; so then do the rows of every
+    matrix solved for, which makes it the smallest of those that fit equally well.
+    """
 
     matrix: Tensor
     triangular: bool  # of which products use only the upper half
@@ -93,7 +97,10 @@ class Gram:
                 return Whitening(inverse.T / scale[:, None], triangular=True)
         values, vectors = torch.linalg.eigh(scaled)
         kept = values > d * eps * values[-1].clamp(min=0)
-        return Whitening(vectors[:, kept] / values[kept].sqrt() / scale[:, None], triangular=False)
+        matrix, unseen = vectors[:, kept] / values[kept].sqrt() / scale[:, None], vectors[:, ~kept] / scale[:, None]
+        # Eigenvectors are orthogonal in scaled coordinates; in the states' own, W has a part that X does not see.
+        basis = torch.linalg.qr(unseen).Q
+        return Whitening(matrix - basis @ (basis.T @ matrix), triangular=False)
 
 
 class Moments:
@@ -109,7 +116,7 @@ class Moments:
         self.cross.addmm_(source.double().T, target.double())
 
     def solve(self) -> Solution:
-        """The least-squares matrix; of the smallest norm in scaled coordinates where the source lacks rank."""
+        """The least-squares matrix; the smallest, in the states' own coordinates, where the source lacks rank."""
         whitening = self.gram.whitening()
         # Of X'Y whitening makes (X W)'Y, as it makes X W of X.
         matrix = whitening.solve(whitening.whiten(self.cross.T).T)
@@ -135,7 +142,7 @@ class WhitenedMoments:
             cross += F.linear(white, target).to_dense()
 
     def solve(self) -> Solution:
-        """The least-squares matrices; of the smallest norm in scaled coordinates where the source lacks rank."""
+        """The least-squares matrices; the smallest, in the states' own coordinates, where the source lacks rank."""
         d, (targets, rank, e) = len(self.whitening.matrix), self.cross.shape
         matrices = torch.empty(targets, e, d, dtype=torch.float64, device=self.cross.device)
         for matrix, cross in zip(matrices, self.cross, strict=True):  # all at once would need thrice as much memory

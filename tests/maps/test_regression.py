@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from hypothesis import given, settings, strategies as st
 from sklearn.linear_model import LinearRegression
@@ -38,17 +39,46 @@ def test_full_rank_maps_equal_scikit_learns(n, d, e, seed):
     assert relative_error(solution.matrices[0].numpy(), reference) < 1e-6
 
 
-@pytest.mark.parametrize("rank", [1, 5, 15])
-def test_a_deficient_source_gives_the_same_predictions_as_scikit_learn(rank):
-    rng = np.random.default_rng(rank)
-    x = rng.normal(size=(200, rank)) @ rng.normal(size=(rank, 16))
-    y = rng.normal(size=(200, 6))
+def deficient(width, rank, seed):
+    """A source of less than full rank, its coordinates from 1 to 3,000 times the smallest in size."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.permutation(np.geomspace(1, 3000, width))
+    return rng.normal(size=(100, rank)) @ rng.normal(size=(rank, width)) * sizes
+
+
+@settings(max_examples=40, deadline=None)
+@given(width=st.integers(2, 16), rank=st.integers(1, 15), seed=st.integers(0, 10**6))
+def test_of_a_deficient_source_the_smallest_map_is_taken_as_by_lapack_and_scikit_learn(width, rank, seed):
+    rank = min(rank, width - 1)
+    x, y = deficient(width, rank, seed), np.random.default_rng(seed + 1).normal(size=(100, 3))
     solution = fit(torch.from_numpy(x), torch.from_numpy(y))
-    reference = LinearRegression(fit_intercept=False).fit(x, y)
+    ours = solution.matrices[0].numpy()
     assert solution.rank == rank
-    fresh = rng.normal(size=(50, rank)) @ np.linalg.pinv(x[:rank] @ np.linalg.pinv(x)[:, :rank]) @ x[:rank]
-    for rows in (x, fresh):  # anywhere in the span of the source
-        np.testing.assert_allclose(rows @ solution.matrices[0].numpy().T, reference.predict(rows), atol=1e-8)
+    # Below the default tolerance of either lie ordinary directions that share a source with a towering coordinate.
+    assert relative_error(ours, scipy.linalg.lstsq(x, y, cond=1e-11, lapack_driver="gelsd")[0].T) < 1e-7
+    assert relative_error(ours, LinearRegression(fit_intercept=False, tol=1e-11).fit(x, y).coef_) < 1e-7
+    moments = layer_moments(
+        [0], [Shard(torch.stack(list(map(torch.from_numpy, (x, x)))), torch.empty(0))], 1, "all", CPU
+    )
+    projector = (
+        moments[0].solve().matrices[0].numpy()
+    )  # of least size, a map to itself is the projector on the rows' span
+    assert relative_error(projector, np.linalg.pinv(x, rcond=1e-11) @ x) < 1e-7
+
+
+def test_states_that_lack_rank_but_for_their_rounding_get_the_smallest_map_too():
+    x = np.float32(deficient(24, 15, 0))
+    y = np.random.default_rng(1).normal(size=(100, 3))
+    solution = fit(torch.from_numpy(x), torch.from_numpy(y))
+    assert solution.rank == 15
+    # A basis of the directions that x only sees by its rounding, found without our code: the last singular vectors of x
+    # with its coordinates scaled, which are in its own coordinates once divided by the scale.
+    scale = np.linalg.norm(np.float64(x), axis=0)
+    unseen = np.linalg.svd(x / scale)[2][15:] / scale
+    ours = solution.matrices[0].numpy()
+    assert np.abs(ours @ np.linalg.qr(unseen.T)[0]).max() < 1e-6 * np.abs(ours).max()
+    exact = scipy.linalg.lstsq(deficient(24, 15, 0), y, cond=1e-11, lapack_driver="gelsd")[0].T
+    assert relative_error(x @ ours.T, deficient(24, 15, 0) @ exact.T) < 1e-4
 
 
 def test_rounding_to_float32_does_not_pass_for_rank():
