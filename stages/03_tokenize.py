@@ -25,8 +25,8 @@ def main() -> None:
     sentences = artifacts.load_mapping(source, *SPLITS, "card", made_by="stages/01_fetch_sentences.py")
     tokens.check_sentences(sentences, params, source)
     trusted = entry.trust_remote_code
-    config, family = load_config(entry.path, entry.revision, trust_remote_code=trusted)
-    tokenizer = load_tokenizer(entry.path, entry.revision, trust_remote_code=trusted)
+    config, family = load_config(entry.checkpoint, entry.revision, trust_remote_code=trusted)
+    tokenizer = load_tokenizer(entry.checkpoint, entry.revision, trust_remote_code=trusted)
     max_tokens = tokens.limit(tokenizer, longest(config, family), params.tokenize.max_tokens)
     folders = Folders(args.model, params.corpus)
     for split in SPLITS:
@@ -38,7 +38,7 @@ def main() -> None:
         card = {
             "corpus": sentences["card"],
             "sentences_sha256": artifacts.file_sha256(source),
-            "tokenizer": {"id": entry.path, "revision": entry.revision, "class": type(tokenizer).__name__},
+            "tokenizer": {"id": entry.checkpoint, "revision": entry.revision, "class": type(tokenizer).__name__},
             "max_tokens": max_tokens,
             "seed": params.seed,
         }

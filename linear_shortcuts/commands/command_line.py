@@ -36,9 +36,10 @@ def _parse_args() -> argparse.Namespace:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    check.add_argument("model", metavar="MODEL", help="a key of `registry` in params.yaml, a hub id or a local folder")
+    check.add_argument("model", metavar="MODEL", help="a key of `registry`, a hub id, a folder or a .gguf file")
     check.add_argument("--revision", help="commit of the hub repository (default: the newest)")
     check.add_argument("--dtype", choices=["float32", "bfloat16", "float16", "auto"], help="default: float32")
+    check.add_argument("--gguf-file", metavar="FILE", help="the GGUF file in that folder or repository to load")
     check.add_argument("--device-map", metavar="MAP", help="auto, balanced …: spread the blocks over devices")
     check.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the model")
     program.add_device(check)
@@ -60,6 +61,7 @@ def _check(args: argparse.Namespace) -> int:
         "dtype": args.dtype,
         "device_map": args.device_map,
         "trust_remote_code": args.trust_remote_code or None,
+        "gguf_file": args.gguf_file,
     }
     entry = replace(entry, **{key: value for key, value in asked.items() if value is not None})
     model = load_registered(entry, args.model, args.device)

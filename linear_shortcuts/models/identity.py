@@ -18,7 +18,7 @@ def computing_config(config: Any) -> dict[str, Any]:
 
 # Who made it with what, how it is trained, what is returned in which form and kept for later.
 _SAYS_NOTHING = re.compile(
-    r"^(_name_or_path|transformers_version|architectures|dtype|torch_dtype|auto_map|use_cache|initializer_.*|summary_.*"
+    r"^(_name_or_path|_model_name_or_path|transformers_version|architectures|dtype|torch_dtype|auto_map|use_cache|initializer_.*|summary_.*"
     r"|classifier_.*|output_.*|return_dict|problem_type|task_specific_params|id2label|label2id)$|dropout|_pdrop$"
 )
 

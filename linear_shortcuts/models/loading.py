@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from linear_shortcuts.files import InputError
+from linear_shortcuts.models import gguf_files
 from linear_shortcuts.models.discovery import discover
 from linear_shortcuts.models.families import FAMILIES, POSITIONS_FOLLOW_PADDING, Family, find, longest
 from linear_shortcuts.models.identity import computing_config, weights_sha256
@@ -33,8 +34,9 @@ def load_model(
     dtype: str = "float32",
     device_map: str | Mapping[str, int | str] | None = None,
     trust_remote_code: bool = False,
+    gguf_file: str | None = None,
 ) -> LanguageModel:
-    """Load a checkpoint (hub id or local folder) in evaluation mode.
+    """Load a checkpoint (hub id, local folder, or GGUF file) in evaluation mode.
 
     device: `auto` (CUDA, else MPS, else CPU) or a torch device.
     dtype: precision of the weights and of the model's own arithmetic: float32, bfloat16, float16, or auto, which takes
@@ -42,6 +44,8 @@ def load_model(
     device_map: spreads the blocks over several devices, as transformers' argument of this name; `device` is then
         where token ids go in. Needs the extra `large`.
     trust_remote_code: run Python code that comes with the checkpoint. Off unless you know its authors.
+    gguf_file: a GGUF file in that folder or repository, as transformers' argument of this name; a path that ends in
+        `.gguf` does the same. Its weights are dequantised to `dtype`. Needs the extra `gguf`.
 
     Raises `InputError` for a folder or hub id that cannot be loaded, a quantised checkpoint, one without a head or with
     more blocks than its configuration, and a model whose parts are neither declared in `FAMILIES` nor found by
@@ -51,9 +55,12 @@ def load_model(
 
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is not known; use {', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
+    path = path if gguf_file is None else f"{path}/{gguf_file}"
+    packed = gguf_files.is_gguf(path)
     config, family = load_config(path, revision, trust_remote_code=trust_remote_code)
     auto = AutoModelForCausalLM if family.causal else AutoModelForMaskedLM
     placed = {} if device_map is None else {"device_map": device_map}
+    unpacked = gguf_files.options() if packed else {}
     network, loaded = _from_pretrained(
         auto,
         path,
@@ -63,7 +70,10 @@ def load_model(
         dtype=dtype if dtype == "auto" else getattr(torch, dtype),
         output_loading_info=True,
         **placed,
+        **unpacked,
     )
+    if packed:
+        gguf_files.unpack(network)
     _fuse_activations(network)
     missing = sorted(loaded["missing_keys"])
     if missing:  # the library would fill them with random numbers and say so in passing
@@ -79,6 +89,8 @@ def load_model(
         if mask_token is None:
             raise InputError(f"{path} is a masked model but its tokenizer has no mask token; check the checkpoint")
     model = wrap(network, name=name, path=path, revision=revision, mask_token=mask_token, device_map=device_map)
+    if packed:
+        model = replace(model, identity={**model.identity, "gguf": gguf_files.identity(path, revision)})
     _check_blocks(model, loaded["unexpected_keys"], path)
     return model
 
@@ -112,7 +124,7 @@ def _fuse_activations(network: nn.Module) -> None:
 def load_registered(entry: Model, name: str, device: str = "auto") -> LanguageModel:
     """Load the checkpoint of an entry of the registry, as the entry says."""
     return load_model(
-        entry.path,
+        entry.checkpoint,
         revision=entry.revision,
         name=name,
         device=device,
@@ -243,6 +255,8 @@ def family_of(config: Any, path: str | Path, *, made_as: str = "") -> Family:
 
 
 def _from_pretrained(auto: Any, path: str | Path, revision: str | None, **options: Any) -> Any:
+    if gguf_files.is_gguf(path):
+        return _from_gguf(auto, path, revision, **options)
     nearby = Path("models", path)
     if not Path(path).exists() and nearby.is_dir():  # asking the hub takes half a minute where there is no network
         raise InputError(f"{path} is no folder here, but {nearby} is; give that path, or the hub id with its owner")
@@ -259,3 +273,13 @@ def _from_pretrained(auto: Any, path: str | Path, revision: str | None, **option
         kind = "a checkpoint folder" if Path(path).is_dir() else "a local folder or a hub id that can be reached"
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"cannot load {path} as {kind}: {reason}") from error
+
+
+def _from_gguf(auto: Any, path: str | Path, revision: str | None, **options: Any) -> Any:
+    folder, file = gguf_files.split(path)
+    try:
+        with gguf_files.reading():
+            return auto.from_pretrained(folder, revision=revision, gguf_file=file, **options)
+    except Exception as error:  # a damaged file may make the readers fail in any way
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"cannot load {path} as a GGUF file: {reason}") from error

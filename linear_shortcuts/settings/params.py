@@ -70,6 +70,12 @@ class Model:
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32"  # of the weights; auto: the checkpoint's
     device_map: str | None = None  # None: one device; else as transformers takes it, such as auto or balanced
     trust_remote_code: bool = False  # run Python code that comes with the checkpoint
+    gguf_file: str | None = None  # the GGUF file in that folder or repository which holds the model
+
+    @property
+    def checkpoint(self) -> str:
+        """What is loaded: the path, with the GGUF file if there is one."""
+        return self.path if self.gguf_file is None else f"{self.path}/{self.gguf_file}"
 
 
 @dataclass(frozen=True, kw_only=True)

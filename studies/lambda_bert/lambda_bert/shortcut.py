@@ -49,7 +49,7 @@ def load_subject(settings: Settings, params: Params, name: str, device: str) -> 
     others = (*settings.shortcuts.beside, settings.distil.teacher)
     known("--model", name, dict.fromkeys((*settings.subjects, *others)), "models or shortcuts.beside")
     entry = params.model(name)
-    tokenizer = loading.load_tokenizer(entry.path, entry.revision, trust_remote_code=entry.trust_remote_code)
+    tokenizer = loading.load_tokenizer(entry.checkpoint, entry.revision, trust_remote_code=entry.trust_remote_code)
     return loading.load_registered(entry, name, device), tokenizer
 
 

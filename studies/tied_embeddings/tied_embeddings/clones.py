@@ -208,7 +208,7 @@ def load_text(settings: Clones, params: Params, watch: Watch = lambda texts: tex
     from linear_shortcuts.models import load_tokenizer
 
     entry = params.model(settings.tokenizer)
-    tokenizer = load_tokenizer(entry.path, entry.revision, trust_remote_code=entry.trust_remote_code)
+    tokenizer = load_tokenizer(entry.checkpoint, entry.revision, trust_remote_code=entry.trust_remote_code)
     sentences = read_sentences(params, "clones", settings.corpus, settings.sentences, watch)
     if settings.words is None:
         words = most_common_words(sentences["train"], tokenizer, settings.number)

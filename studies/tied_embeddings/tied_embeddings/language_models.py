@@ -174,7 +174,7 @@ class Subject:
 def registered(entry: Model, name: str) -> Subject:
     """A model of the project's registry."""
     model = load_registered(entry, name, "cpu")
-    tokenizer = load_tokenizer(entry.path, entry.revision, trust_remote_code=entry.trust_remote_code)
+    tokenizer = load_tokenizer(entry.checkpoint, entry.revision, trust_remote_code=entry.trust_remote_code)
     return Subject(model.network, tokenizer, model.family.causal, dict(model.identity))
 
 
@@ -274,7 +274,7 @@ def trained(
     """
     options = training_settings(params, shape, settings, tied)
     entry = params.model(shape)
-    tokenizer = load_tokenizer(entry.path, entry.revision, trust_remote_code=entry.trust_remote_code)
+    tokenizer = load_tokenizer(entry.checkpoint, entry.revision, trust_remote_code=entry.trust_remote_code)
     rows = {context: tokenizers.pack([list(sentences["train"])], tokenizer, context) for context in options.contexts}
     recipe = {"settings": vars(options), "text": artifacts.fingerprint([row.tolist() for row in rows.values()])}
     with Partial("tied_embeddings/05_measure_language_models", f"{shape}_{tied}", recipe, work) as partial:

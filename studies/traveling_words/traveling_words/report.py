@@ -62,7 +62,7 @@ def _blocks(folder: Path, made_by: str) -> tuple[dict[int, Any], dict[str, Any]]
 def load_vocabulary(settings: Settings) -> Vocabulary:
     """The tokens of the model that params.yaml names, without its weights."""
     entry = settings.registered()
-    return Vocabulary(load_tokenizer(entry.path, entry.revision, trust_remote_code=entry.trust_remote_code))
+    return Vocabulary(load_tokenizer(entry.checkpoint, entry.revision, trust_remote_code=entry.trust_remote_code))
 
 
 def tables_of(found: Found, vocabulary: Vocabulary) -> dict[str, Table]:

@@ -69,7 +69,7 @@ def load_subject(settings: Settings, device: str) -> Subject:
     """The model that params.yaml names; `InputError` if the study's questions make no sense for it."""
     entry = settings.registered()
     model = load_registered(entry, settings.model, device)
-    tokenizer = load_tokenizer(entry.path, entry.revision, trust_remote_code=entry.trust_remote_code)
+    tokenizer = load_tokenizer(entry.checkpoint, entry.revision, trust_remote_code=entry.trust_remote_code)
     return subject_of(model, tokenizer)
 
 
