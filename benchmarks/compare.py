@@ -233,7 +233,8 @@ class Study:
         chosen = pairs[:: max(1, len(pairs) // fits)][:fits]
         to_last = {i: self.layer_maps[i, layers] for i in range(layers)}
         stand_ins = [
-            {naive.STEPS[step]: self.submodule_maps[block, step] for step in range(6)} for block in range(layers)
+            {naive.STEPS[step]: self.submodule_maps[block, step, step + 1] for step in range(6)}
+            for block in range(layers)
         ]
         train, validation = self.states["train"], self.states["validation"]
         scale = {"train": self.train / sentences, "validation": self.validation / sentences}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,7 +18,8 @@ from linear_shortcuts.files import InputError, artifacts, cards
 from linear_shortcuts.models import LanguageModel, stand_in_steps
 from linear_shortcuts.states import provenance
 
-Pair = tuple[int, int]
+Key = TypeVar("Key", bound=tuple[int, ...])
+Own = TypeVar("Own", bound="_Maps[Any]")
 KEPT = 2**31  # bytes of matrices in memory at a time; all those of a large model would fill it
 
 
@@ -58,10 +59,12 @@ def describe_ranks(ranks: Mapping[str, int], width: int) -> str:
     return f"warning: rank below {width} at {shown}{more}, smallest solution taken"
 
 
-class _Maps(Mapping[Pair, Tensor]):
-    """Matrices (d, d) in one folder, each loaded and checked when it is used."""
+class _Maps(Mapping[Key, Tensor], Generic[Key]):
+    """Matrices (d, d) in one folder by the numbers in their files' names, each loaded and checked when it is used."""
 
     pattern: re.Pattern[str]
+    holds: str  # what the matrices lead to and from
+    home: str  # the name of their folder
     made_by: str
 
     def __init__(self, folder: Path, card: dict[str, Any] | None) -> None:
@@ -69,48 +72,70 @@ class _Maps(Mapping[Pair, Tensor]):
         self.card = card  # None for matrices that came without one, such as the study's own
         # With a card, the card says what belongs here: a lost file is missed, a foreign one not taken in.
         names = card["files"] if card else sorted(path.name for path in folder.glob("*.pickle"))
-        self._files = {self._key(match): name for name in names if (match := self.pattern.fullmatch(name))}
-        self._loaded: dict[Pair, Tensor] = {}
+        found = {name: match for name in names if (match := self.pattern.fullmatch(name))}
+        self._files: dict[Any, str] = {tuple(map(int, match.groups())): name for name, match in found.items()}
+        self._loaded: dict[Key, Tensor] = {}
         self._shape: torch.Size | None = None
 
     @classmethod
-    def load(cls, folder: str | Path, model: LanguageModel | None = None) -> Any:
+    def load(cls: type[Own], folder: str | Path, model: LanguageModel | None = None) -> Own:
         """Open a folder of matrices.
 
         model: if given, the maps must have been fitted on its hidden states; without a card, of its width.
 
         Raises `InputError` for a folder without matrices and for maps of another model.
         """
+        if not isinstance(model, LanguageModel | None):
+            raise InputError(
+                f"model is {_brief(model)}; give what load_model or models.wrap makes of it, or leave it out"
+            )
         folder = Path(folder)
         has_card = (folder / cards.FILE).exists()
         maps = cls(folder, cards.read_card(folder, made_by=cls.made_by) if has_card else None)
         if not maps._files and (maps.card is None or maps.card["files"]):  # a card may say that there are none
-            raise InputError(f"{folder} holds no matrices; run {cls.made_by} first")
+            raise InputError(f"{folder} {cls._instead(folder)}")
         if model is not None:
             if maps.card is not None:
                 provenance.check_model(maps.card, model, folder)
             maps._shape = torch.Size((model.width, model.width))
         return maps
 
-    def __getitem__(self, key: Pair) -> Tensor:
+    @classmethod
+    def _instead(cls, folder: Path) -> str:
+        """What is wrong with a folder without matrices of this kind, and which one is meant."""
+        below = [path for depth in ("", "*/", "*/*/") for path in sorted(folder.glob(depth + cls.home))]
+        near = [*below, folder.parent / cls.home]
+        meant = next((f"; there are some in {other}" for other in near if other.is_dir() and other != folder), None)
+        what = f"holds no matrices {cls.holds}" if folder.is_dir() else "is no folder"
+        return what + (meant or f"; run {cls.made_by} first")
+
+    @property
+    def width(self) -> int:
+        """d, the coordinates of a state."""
+        return self.card["width"] if self.card else len(next(iter(self.values())))
+
+    def __repr__(self) -> str:
+        made_with = f", of {self.card['model']['id']}" if self.card else ""
+        return f"{type(self).__name__}({len(self)} matrices {self.holds}{made_with}, in {self.folder})"
+
+    def __getitem__(self, key: Key) -> Tensor:
         if key not in self._loaded:
             if key not in self._files:
-                raise KeyError(f"{self.folder} has no matrix for {key}; it has {len(self._files)} others")
+                raise KeyError(self._missing(key))
             matrix = self._read(self._files[key])
             while self._loaded and (len(self._loaded) + 1) * matrix.nbytes > KEPT:
                 self._loaded.pop(next(iter(self._loaded)))
             self._loaded[key] = matrix
         return self._loaded[key]
 
-    def __iter__(self) -> Iterator[Pair]:
+    def _missing(self, key: object) -> str:
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[Key]:
         return iter(sorted(self._files))
 
     def __len__(self) -> int:
         return len(self._files)
-
-    @staticmethod
-    def _key(match: re.Match[str]) -> Pair:
-        return int(match[1]), int(match[2])
 
     def _read(self, name: str) -> Tensor:
         path = self.folder / name
@@ -128,32 +153,67 @@ class _Maps(Mapping[Pair, Tensor]):
         return matrix.float()
 
 
-class LayerMaps(_Maps):
+class LayerMaps(_Maps[tuple[int, int]]):
     """A_{j,i} by (i, j): the matrix that turns a state of layer i into a guess at layer j."""
 
     pattern = re.compile(r"(\d+)_(\d+)\.pickle")
+    holds = "between layers"
+    home = "layers"
     made_by = "stages/05_fit_layer_maps.py"
 
+    @property
+    def layers(self) -> int:
+        """L: the layers are 0..L; without a card, the last layer that a matrix leads to."""
+        return self.card["layers"] if self.card else max(target for _, target in self._files)
+
     def jump(self, states: Tensor, source: int, target: int) -> Tensor:
-        """Carry states (..., d) of layer `source` to layer `target`; a jump nowhere is the identity."""
-        if source == target:
+        """Carry states (..., d) of layer `source` to layer `target`; a jump nowhere is the identity.
+
+        Computed in float32, or in the states' own precision if that is higher; returned in the states' own.
+        Raises `InputError` for states that are no real numbers or not of the maps' width, and for a pair of layers that
+        no matrix connects.
+        """
+        if not isinstance(states, Tensor):
+            raise InputError(f"states are {_brief(states)}; give a tensor, as torch.from_numpy makes of an array")
+        if not states.is_floating_point():
+            raise InputError(f"states are {states.dtype}; a matrix turns real numbers into others, so give floats")
+        if not states.ndim or states.shape[-1] != self.width:
+            raise InputError(f"states have shape {tuple(states.shape)}, but these maps take (..., {self.width})")
+        if source == target and source in range(self.layers + 1):
             return states
-        return states @ self[source, target].to(states).T
+        if (source, target) not in self._files:
+            raise InputError(self._missing((source, target)))
+        wide = states.float() if states.itemsize < 4 else states
+        return (wide @ self[source, target].to(wide).T).to(states.dtype)
+
+    def _missing(self, key: object) -> str:
+        others = f"it has {len(self)} others, each (source, target), source < target, layers 0..{self.layers}"
+        return f"{self.folder} has no matrix for {key}; {others}"
 
 
-class SubmoduleMaps(_Maps):
-    """The stand-in of a sub-step by (block, a): the matrix from the site it reads to site a + 1 of a block."""
+class SubmoduleMaps(_Maps[tuple[int, int, int]]):
+    """The stand-in of a sub-step by (block, a, b): the matrix from site a of a block to site b, made by step b - 1."""
 
-    pattern = re.compile(r"p(\d+)_\d+_(\d+)\.pickle")
+    pattern = re.compile(r"p(\d+)_(\d+)_(\d+)\.pickle")
+    holds = "between the sites of a block"
+    home = "submodules"
     made_by = "stages/06_fit_submodule_maps.py"
-
-    @staticmethod
-    def _key(match: re.Match[str]) -> Pair:
-        return int(match[1]), int(match[2]) - 1
 
     def stand_ins(self, model: LanguageModel, part: str) -> list[dict[int, Tensor]]:
         """For every block, sub-step -> matrix, for the sub-steps `part` names; see `models.PARTS`."""
         return [
-            {step: self[block, step].to(model.device) for step in stand_in_steps(model.family, part)}
+            {
+                step: self[block, model.family.sources[step], step + 1].to(model.device)
+                for step in stand_in_steps(model.family, part)
+            }
             for block in range(model.layers)
         ]
+
+    def _missing(self, key: object) -> str:
+        known = ", ".join(str(own) for own in sorted(self._files)[:2])
+        others = f"it has {len(self)} others, each (block, site, site), such as {known}"
+        return f"{self.folder} has no matrix for {key}; {others}"
+
+
+def _brief(value: object) -> str:
+    return repr(value)[:100] if isinstance(value, str | Path) else f"a {type(value).__name__}"

@@ -64,6 +64,84 @@ def test_a_jump_is_the_least_squares_prediction_and_its_transpose_is_not(fitted)
     assert torch.equal(maps.jump(x, 1, 1), x)
 
 
+def test_a_jump_is_computed_in_float32_at_least_and_returned_in_the_states_own_precision(fitted):
+    _, shard, folder = fitted
+    maps = LayerMaps.load(folder / "layers")
+    x = shard.hidden_states[0]
+    assert torch.equal(maps.jump(x.double(), 0, 2), x.double() @ maps[0, 2].double().T)
+    for dtype in (torch.bfloat16, torch.float16, torch.float8_e4m3fn):
+        states = x.to(dtype)
+        assert torch.equal(maps.jump(states, 0, 2).float(), (states.float() @ maps[0, 2].T).to(dtype).float())
+
+
+@pytest.mark.parametrize(
+    ("states", "source", "target", "message"),
+    [
+        (torch.ones(5, tiny.WIDTH, dtype=torch.int64), 0, 2, "states are torch.int64; .* give floats"),
+        (torch.ones(5, tiny.WIDTH, dtype=torch.bool), 1, 1, "states are torch.bool"),
+        (torch.ones(5, tiny.WIDTH, dtype=torch.complex64), 0, 2, "states are torch.complex64"),
+        (np.ones((5, tiny.WIDTH)), 0, 2, r"states are a ndarray; give a tensor, as torch.from_numpy makes"),
+        (torch.ones(5, 7), 0, 2, rf"shape \(5, 7\), but these maps take \(\.\.\., {tiny.WIDTH}\)"),
+        (torch.ones(5, 7), 1, 1, r"shape \(5, 7\)"),
+        (torch.tensor(1.0), 0, 2, r"shape \(\)"),
+        (torch.ones(tiny.WIDTH), 99, 99, r"no matrix for \(99, 99\); .* layers 0\.\.3"),
+        (torch.ones(tiny.WIDTH), -1, -1, r"no matrix for \(-1, -1\)"),
+        (
+            torch.ones(tiny.WIDTH),
+            2,
+            1,
+            r"no matrix for \(2, 1\); it has 6 others, each \(source, target\), source < target, layers",
+        ),
+        (torch.ones(tiny.WIDTH), 0, 4, r"no matrix for \(0, 4\)"),
+    ],
+)
+def test_what_no_matrix_can_carry_is_refused_in_one_line(fitted, states, source, target, message):
+    _, _, folder = fitted
+    for maps in (LayerMaps.load(folder / "layers"), LayerMaps.load(bare(folder))):  # with a card and without
+        with pytest.raises(InputError, match=message) as error:
+            maps.jump(states, source, target)
+        assert "\n" not in str(error.value)
+
+
+def bare(folder):
+    """The same matrices without their card."""
+    import shutil
+
+    shutil.copytree(folder / "layers", folder / "bare", dirs_exist_ok=True, ignore=shutil.ignore_patterns("card.json"))
+    return folder / "bare"
+
+
+def test_a_folder_beside_the_right_one_is_answered_with_the_right_one(fitted, tmp_path):
+    _, _, folder = fitted
+    for kind, name, other in ((LayerMaps, "layers", "submodules"), (SubmoduleMaps, "submodules", "layers")):
+        for near in (folder, folder / other, folder / "lost"):
+            with pytest.raises(InputError, match=rf"there are some in {folder / name}$"):
+                kind.load(near)
+        for above in (folder.parent, folder.parent.parent):  # of several models, or of none
+            with pytest.raises(InputError, match=rf"there are some in {folder.parent.parent}/.*/{name}$"):
+                kind.load(above)
+        with pytest.raises(InputError, match="is no folder; run stages"):
+            kind.load(tmp_path / "lost")
+
+
+def test_a_path_in_the_place_of_a_model_is_refused(fitted):
+    model, _, folder = fitted
+    for wrong, named in (("models/tiny-gpt2", "'models/tiny-gpt2'"), (model.network, type(model.network).__name__)):
+        with pytest.raises(InputError, match=f"model is .*{named}; give what load_model or models.wrap makes"):
+            LayerMaps.load(folder / "layers", wrong)
+
+
+def test_maps_say_in_one_line_what_they_are(fitted):
+    _, _, folder = fitted
+    maps = LayerMaps.load(folder / "layers")
+    assert repr(maps) == f"LayerMaps(6 matrices between layers, of in memory, in {folder / 'layers'})"
+    assert (maps.layers, maps.width) == (tiny.LAYERS, tiny.WIDTH)
+    plain = LayerMaps.load(bare(folder))
+    assert (plain.layers, plain.width) == (tiny.LAYERS, tiny.WIDTH)
+    assert repr(plain) == f"LayerMaps(6 matrices between layers, in {folder / 'bare'})"
+    assert "of a block" in repr(SubmoduleMaps.load(folder / "submodules"))
+
+
 def test_on_the_train_split_no_map_is_worse_than_leaving_the_vector_alone(fitted):
     model, shard, folder = fitted
     maps = LayerMaps.load(folder / "layers", model)
@@ -77,15 +155,19 @@ def test_on_the_train_split_no_map_is_worse_than_leaving_the_vector_alone(fitted
 def test_every_sub_step_of_every_block_has_a_stand_in(fitted):
     model, shard, folder = fitted
     maps = SubmoduleMaps.load(folder / "submodules", model)
-    assert list(maps) == [(block, step) for block in range(tiny.LAYERS) for step in range(6)]
-    assert (folder / "submodules" / "p0_5_6.pickle").exists()
+    steps = list(enumerate(model.family.sources))
+    assert list(maps) == [(block, source, step + 1) for block in range(tiny.LAYERS) for step, source in steps]
+    for block, source, target in maps:  # a key is what its file is called
+        assert (folder / "submodules" / f"p{block}_{source}_{target}.pickle").exists()
+    with pytest.raises(KeyError, match=r"\d+ others, each \(block, site, site\), such as \(0, 0, 1\), \(0, 1, 2\)"):
+        maps[0, 1]
     for block in range(tiny.LAYERS):
         sites = model.sites(
             block, shard.hidden_states[block], lambda states, block=block: shard.attention_outputs[block]
         )
         for step in range(6):
             expected = np.linalg.lstsq(sites[step].double().numpy(), sites[step + 1].double().numpy(), rcond=None)[0]
-            ours = r2(sites[step + 1], sites[step] @ maps[block, step].T)
+            ours = r2(sites[step + 1], sites[step] @ maps[block, step, step + 1].T)
             theirs = r2(sites[step + 1], sites[step].double() @ torch.from_numpy(expected))
             assert ours == pytest.approx(theirs, abs=1e-6)
 

@@ -159,7 +159,7 @@ def test_stand_ins_explain_all_of_a_linear_model_and_less_of_another(model, toke
     sites = model.sites(1, shard.hidden_states[1], lambda _: shard.attention_outputs[1])
     [record] = [record for record in records if (record["block"], record["part"]) == (1, "attention")]
     assert record["share"] == pytest.approx(float(sites[1].var(0).sum() / sites[2].var(0).sum()))
-    assert record["r2"] == pytest.approx(measures.r2(sites[1], sites[0] @ parts[1, 0].T))
+    assert record["r2"] == pytest.approx(measures.r2(sites[1], sites[0] @ parts[1, 0, 1].T))
 
 
 # --- lambdas as matrices ---------------------------------------------------------------------------------------

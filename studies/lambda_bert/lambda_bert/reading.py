@@ -66,9 +66,9 @@ def read_by_shortcut(
     (H,), the mean of h_L.
     """
     # BERT's sub-steps after the sum: 2 norm, 3 feed-forward network, 4 sum, 5 norm.
-    after_norm = images @ parts[layer, 2].to(images).T
-    summed = after_norm + after_norm @ parts[layer, 3].to(images).T
-    end = layer_maps.jump(summed @ parts[layer, 5].to(images).T, layer + 1, model.layers)
+    after_norm = images @ parts[layer, 2, 3].to(images).T
+    summed = after_norm + after_norm @ parts[layer, 3, 4].to(images).T
+    end = layer_maps.jump(summed @ parts[layer, 5, 6].to(images).T, layer + 1, model.layers)
     return model.decode(mean + end) - model.decode(mean)
 
 

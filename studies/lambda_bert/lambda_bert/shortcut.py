@@ -171,7 +171,7 @@ def part_scores(model: LanguageModel, shard: Shard, submodule_maps: SubmoduleMap
         for a, (step, source) in enumerate(zip(model.family.steps, model.family.sources, strict=True)):
             if step.part == "residual":
                 continue
-            made = sites[source] @ submodule_maps[block, a].to(model.device).T
+            made = sites[source] @ submodule_maps[block, source, a + 1].to(model.device).T
             follows = model.family.steps[a + 1].part == "residual" if a + 1 < len(model.family.steps) else False
             share = float(sites[a + 1].var(0).sum() / sites[a + 2].var(0).sum()) if follows else None
             explained = measures.r2(sites[a + 1], made)
