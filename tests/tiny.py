@@ -96,10 +96,10 @@ def random_network(kind: str, *, seed: int = 0, **own: object) -> nn.Module:
     config = AutoConfig.for_model(kind, **{**_COMMON, **own})
     masked = type(config) in MODEL_FOR_MASKED_LM_MAPPING
     made = (AutoModelForMaskedLM if masked else AutoModelForCausalLM).from_config(config)
-    return _randomize(made)
+    return randomize(made)
 
 
-def _randomize(made: nn.Module) -> nn.Module:
+def randomize(made: nn.Module) -> nn.Module:
     with torch.no_grad():  # random norms, their statistics and biases too: a part that is 1 or 0 hides mistakes
         for parameter in made.parameters():
             if parameter.ndim == 1:
@@ -137,7 +137,7 @@ def network(family: str, *, seed: int = 0, layers: int = LAYERS) -> nn.Module:
             initializer_range=0.2,
         )
         made = BertForMaskedLM(config)
-    return _randomize(made)
+    return randomize(made)
 
 
 def model(family: str, *, seed: int = 0, layers: int = LAYERS) -> LanguageModel:

@@ -9,13 +9,16 @@ but some. `tests/test_cost.py` compares the count with torch's own.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from linear_shortcuts.models.language_model import LanguageModel
+from linear_shortcuts.models.verification import ids_of
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,10 @@ class Cost:
 
 def count(model: LanguageModel, lengths: Tensor, positions: Tensor) -> Cost:
     """The cost of one model on n samples of `lengths` (n,) tokens, read at `positions` (n,)."""
-    per_token = torch.tensor([[2.0 * _block_weights(model, block)] for block in model.blocks], dtype=torch.float64)
-    d, heads = float(model.width), float(_heads_width(model))
+    with _calls(model) as called, torch.inference_mode():
+        model.encode(ids_of(model.network), None)
+    per_token = torch.tensor([[2.0 * _block_weights(model, block, called)] for block in model.blocks]).double()
+    heads = torch.tensor([[float(_heads_width(model, block))] for block in range(model.layers)]).double()
     if model.family.causal:
         # scores with, and a weighted sum of, the t + 1 tokens seen so far
         blocks = per_token + 4 * heads * (positions.double() + 1)
@@ -64,14 +69,34 @@ def count(model: LanguageModel, lengths: Tensor, positions: Tensor) -> Cost:
         meeting = 4 * heads * n if model.family.position_lambdas is None else _lambdas(model.network.config, n)
         blocks = n * (per_token + meeting)
     head = sum(_weights(model.network.get_submodule(path)) for path in model.family.head)
-    return Cost(blocks, 2.0 * head, 2 * d * d)
+    return Cost(blocks, 2.0 * head, 2.0 * model.width * model.width)
 
 
-def _heads_width(model: LanguageModel) -> int:
-    """The width of all query heads together; keys and values may be shared among them, scores are not."""
+@contextmanager
+def _calls(model: LanguageModel) -> Iterator[set[nn.Module]]:
+    """The modules inside the blocks that are called meanwhile."""
+    called: set[nn.Module] = set()
+    inside = [module for block in model.blocks for module in block.modules()]
+    handles = [module.register_forward_pre_hook(lambda module, args: called.add(module)) for module in inside]
+    try:
+        yield called
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _heads_width(model: LanguageModel, block: int) -> int:
+    """The width of all query heads of a block together; keys and values may be shared among them, scores are not.
+
+    0 for a model without attention, such as a state-space model.
+    """
     config = model.network.config.get_text_config()
-    head = getattr(config, "head_dim", None)
-    return model.width if head is None else head * config.num_attention_heads
+    if getattr(config, "per_layer_config", None) is not None:  # blocks may differ
+        config = config.per_layer_config[block]
+    number, head = getattr(config, "num_attention_heads", None), getattr(config, "head_dim", None)
+    if not number:
+        return 0
+    return model.width if head is None else head * number
 
 
 def _lambdas(config: Any, n: Tensor) -> Tensor:
@@ -90,9 +115,14 @@ def _lambdas(config: Any, n: Tensor) -> Tensor:
     return 2 * k * v * (u * (1 + context) + 2 * h)
 
 
-def _block_weights(model: LanguageModel, block: torch.nn.Module) -> int:
+def _block_weights(model: LanguageModel, block: nn.Module, called: set[nn.Module]) -> int:
+    """Entries of the weights that take part: not of pairs of positions, nor of a part that never works alone.
+
+    Such as the attention of a decoder to an encoder that is not there.
+    """
     pairs = model.family.position_lambdas
-    return _weights(block) - (0 if pairs is None else _weights(block.get_submodule(pairs)))
+    idle = [part for part in block.children() if called.isdisjoint(part.modules())]
+    return _weights(block) - sum(map(_weights, idle)) - (0 if pairs is None else _weights(block.get_submodule(pairs)))
 
 
 def _weights(module: torch.nn.Module) -> int:

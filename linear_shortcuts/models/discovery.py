@@ -19,12 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from linear_shortcuts.files import InputError
-from linear_shortcuts.models.families import Family, adjust
-
-# What the library calls the cap on logits: Gemma and most others, RecurrentGemma, xLSTM.
-SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
-TOKENS = 6  # a few are enough to tell one tensor from another
-LARGE = 1000.0  # a logit far beyond every cap in use, which are 15 to 50, and within float16
+from linear_shortcuts.models.families import SOFT_CAPS, Family, adjust, longest
+from linear_shortcuts.models.verification import TOKENS, first_logits
 
 
 @dataclass(eq=False)
@@ -44,8 +40,7 @@ def discover(network: Any, family: Family, path: str | Path) -> Family:
     config = network.config.get_text_config()
     wanted = getattr(config, "num_hidden_layers", None)
     calls, logits = _trace(network, family, path)
-    if _positions_follow_padding(calls, config):
-        family = replace(family, positions_follow_padding=True)
+    family = _with_positions(network, family, calls)
     lists = {
         name: module
         for name, module in network.named_modules()
@@ -62,64 +57,36 @@ def discover(network: Any, family: Family, path: str | Path) -> Family:
     end = _calls_of(calls, f"{blocks}.{len(lists[blocks]) - 1}")[-1]
     # What is inside the last block began after it but is no way on from it.
     after = [call for call in calls[calls.index(end) + 1 :] if not call.path.startswith(f"{end.path}.")]
-    head, state = _follow(end.gave, after, logits)
-    found = replace(family, blocks=blocks, head=tuple(head), **_after_head(config, state, logits))
-    if not head or state is None or not _same(adjust(found, config, state), logits, exactly=False):
-        where = f"after {head[-1]}" if head else f"after the last of {blocks}"
-        raise _not_found(path, f"its way from the last block to the logits: {where} no module leads on to them")
-    if not _holds_for_large_logits(network, found, config, state):
-        raise _not_found(
-            path, f"what it does to the logits after {head[-1]}: neither a constant factor nor a cap of {SOFT_CAPS}"
-        )
-    _verify_batch(network, found, path)
-    return found
+    ways = list(_ways(end.gave, after, logits))
+    for head, state in ways:
+        found = replace(family, blocks=blocks, head=head, **_after_head(config, state, logits))
+        if head and state is not None and _same(adjust(found, config, state), logits, exactly=False):
+            return found
+    head = max((head for head, _ in ways), key=len)
+    where = f"after {head[-1]}" if head else f"after the last of {blocks}"
+    raise _not_found(path, f"its way from the last block to the logits: {where} no module leads on to them")
 
 
-def _positions_follow_padding(calls: list[_Call], config: Any) -> bool:
-    """Whether the first token was given the position after the padding token's id, as in RoBERTa."""
-    pad = getattr(config, "pad_token_id", None)
-    if pad is None or pad < 0:
-        return False
-    positions = torch.arange(pad + 1, pad + 1 + TOKENS)
-    read = [call.read.flatten().cpu() for call in calls if call.read is not None and not call.read.is_floating_point()]
-    return any(torch.equal(numbers.long(), positions) for numbers in read)
+def _with_positions(network: Any, family: Family, calls: list[_Call]) -> Family:
+    """The family with where its position numbers begin: after the padding token's id, as in RoBERTa, or elsewhere.
 
-
-def _holds_for_large_logits(network: Any, found: Family, config: Any, state: Tensor) -> bool:
-    """Whether the declared factor or cap still gives the model's logits once the head's output is made large.
-
-    A cap leaves small logits nearly as they are, where it passes for a factor.
+    Only a table tells: its rows from the first token's on are the longest sentence. Some tables have rows to spare.
     """
-    times = LARGE / max(1.0, float(state.abs().max()))
-    head = network.get_submodule(found.head[-1])
-    handle = head.register_forward_hook(lambda module, args, output: output * times)
-    try:
-        logits = _logits(network, found, _ids(network))
-    finally:
-        handle.remove()
-    return _same(adjust(found, config, state * times), logits, exactly=False)
-
-
-def _verify_batch(network: Any, found: Family, path: str | Path) -> None:
-    """Raise `InputError` if a sentence gives other logits once a longer one pads it.
-
-    Of a causal model the padding is not masked: it is a later token like any other, and must not be seen.
-    """
-    ids, length = _ids(network), TOKENS // 2
-    batch, mask = ids.repeat(2, 1), torch.ones(2, TOKENS, dtype=torch.int64, device=ids.device)
-    batch[1, length:], mask[1, length:] = 0, 0
-    padded = _logits(network, found, batch, None if found.causal else mask)
-    # The rows of one batch are computed alike; between two shapes rounding alone may differ.
-    alone = padded[:1, :length] if found.causal else _logits(network, found, ids[:, :length])
-    difference = float((padded[1:, :length] - alone).abs().max() / alone.abs().max())
-    if difference <= max(1e-3, 16 * torch.finfo(network.dtype).eps):
-        return
-    if found.causal:
-        raise InputError(f"{path} loads as a causal model but its tokens see those behind them; it is not supported")
-    raise InputError(
-        f"{path} gives other logits, by {difference:.1g} of the largest, where padding follows a sentence; it cannot "
-        "be used in batches and is not supported"
-    )
+    config = network.config.get_text_config()
+    limit = longest(network.config, family)
+    for call in calls:
+        table = network.get_submodule(call.path)
+        if limit is None or not isinstance(table, nn.Embedding) or call.read is None or call.read.numel() != TOKENS:
+            continue
+        numbers = call.read.flatten().long().cpu()
+        first = int(numbers[0])
+        lost = limit - (table.num_embeddings - first)
+        if lost <= 0 or not torch.equal(numbers, torch.arange(first, first + TOKENS)):
+            continue
+        if lost == (getattr(config, "pad_token_id", None) or 0) + 1:
+            return replace(family, positions_follow_padding=True)
+        return replace(family, positions_lost=lost)
+    return family
 
 
 def _after_head(config: Any, state: Tensor | None, logits: Tensor) -> dict[str, Any]:
@@ -143,27 +110,8 @@ def _trace(network: Any, family: Family, path: str | Path) -> tuple[list[_Call],
     """Every call of every module on a few tokens, in the order in which they began, and the logits."""
     calls: list[_Call] = []
     with _recording(network, calls):
-        try:
-            logits = _logits(network, family, _ids(network))
-        except (TypeError, ValueError, RuntimeError, AttributeError, LookupError) as error:
-            reason = " ".join(str(error).split())[:150]
-            raise InputError(
-                f"{path} does not give logits for token ids alone ({reason}); it is not supported"
-            ) from error
+        logits = first_logits(network, family, path)
     return calls, logits
-
-
-def _ids(network: Any) -> Tensor:
-    """Token ids (1, TOKENS): odd ones, lest they be taken for positions, beyond the usual ids of control tokens."""
-    vocabulary = network.config.get_text_config().vocab_size
-    return torch.arange(7, 7 + 2 * TOKENS, 2, device=network.device)[None] % vocabulary
-
-
-@torch.inference_mode()
-def _logits(network: Any, family: Family, ids: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The model's own logits (batch, tokens, V) of token ids (batch, tokens)."""
-    options = {"use_cache": False} if family.causal else {}
-    return network(input_ids=ids, attention_mask=mask, **options).logits
 
 
 @contextmanager
@@ -203,17 +151,23 @@ def _hand_on(calls: list[_Call], blocks: str, number: int) -> bool:
     return all(_same(this[0].gave, after[0].read) for this, after in pairwise(runs))
 
 
-def _follow(state: Tensor | None, calls: list[_Call], logits: Tensor) -> tuple[list[str], Tensor | None]:
-    """The outermost modules that lead from a state to the logits, one reading what the other gave."""
-    head: list[str] = []
-    for call in calls:
-        if _same(state, logits):
-            break
+def _ways(
+    state: Tensor | None, calls: list[_Call], logits: Tensor, head: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Tensor | None]]:
+    """The ways on from a state: the outermost modules of each, one reading what the other gave, and where it ends.
+
+    There may be several, for a pooler reads the last block too.
+    """
+    leads_on = False
+    for number, call in enumerate(calls):
         # Of those that read the state the outermost began first; one that changes nothing is passed over.
-        if _same(call.read, state) and not _same(call.gave, state):
-            head.append(call.path)
-            state = call.gave
-    return head, state
+        if _same(state, logits) or not _same(call.read, state) or _same(call.gave, state):
+            continue
+        leads_on = True
+        outside = [later for later in calls[number + 1 :] if not later.path.startswith(f"{call.path}.")]
+        yield from _ways(call.gave, outside, logits, (*head, call.path))
+    if not leads_on:
+        yield head, state
 
 
 def _same(one: Tensor | None, other: Tensor | None, *, exactly: bool = True) -> bool:

@@ -50,6 +50,7 @@ class Family:
     scale: what the head's output is multiplied by.
     soft_cap: the configuration's key of a bound c, or None, that then turns logits into c tanh(logits / c).
     positions_follow_padding: position numbers begin after the id of the padding token, so that many fit fewer.
+    positions_lost: how many fewer fit for another reason.
     needs: values without which a sentence's states would depend on the padding of its batch.
     position_lambdas: the module of a block whose weights belong to pairs of positions, where tokens meet in a lambda
         layer (arXiv:2102.08602) in place of attention; it is still the step called `attention`.
@@ -65,6 +66,7 @@ class Family:
     scale: float = 1.0
     soft_cap: str | None = None
     positions_follow_padding: bool = False
+    positions_lost: int = 0
     needs: Mapping[str, object] = field(default_factory=dict)
     position_lambdas: str | None = None
 
@@ -307,6 +309,9 @@ FAMILIES: Mapping[str, Family] = {
     ),
 }
 
+# What the library calls the cap on logits: Gemma and most others, RecurrentGemma, xLSTM.
+SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+
 # Model types that no entry describes whose position numbers begin after the padding token's id, as RoBERTa's do. The
 # run of `linear_shortcuts/models/discovery.py` shows it of any model, but sentences are cut before weights are loaded.
 POSITIONS_FOLLOW_PADDING = ("data2vec-text", "esm", "ibert", "mpnet", "roberta-prelayernorm", "xlm-roberta-xl", "xmod")
@@ -337,13 +342,17 @@ def adjust(family: Family, config: Any, logits: Tensor) -> Tensor:
     return logits if cap is None else torch.tanh(logits / cap) * cap
 
 
+# What configurations call the most tokens that positions, or the distances between them, were made for.
+_LIMITS = ("max_position_embeddings", "max_seq_len", "max_target_positions", "n_positions", "max_sequence_length")
+
+
 def longest(config: Any, family: Family) -> int | None:
     """The most tokens a model can read; None if its configuration sets no limit, as where positions are distances.
 
     Raises `InputError` if positions begin after the padding token and the configuration names none.
     """
     config = config.get_text_config()
-    limit = getattr(config, "max_position_embeddings", None)
+    limit = next((value for name in _LIMITS if (value := getattr(config, name, None)) is not None), None)
     if limit is not None and family.positions_follow_padding:
         if config.pad_token_id is None:
             raise InputError(
@@ -351,4 +360,6 @@ def longest(config: Any, family: Family) -> int | None:
                 "begin after it; set it to the tokenizer's"
             )
         limit -= config.pad_token_id + 1
+    if limit is not None:
+        limit -= family.positions_lost
     return limit if limit is not None and limit > 0 else None  # some state -1

@@ -31,6 +31,7 @@ class LanguageModel:
     family: Family
     identity: Mapping[str, Any]  # id, revision, SHA-256 of the weights, …: what an artifact's card records
     mask_token: int | None = None  # of a masked model
+    unused: tuple[str, ...] = ()  # names of weights in the checkpoint that the model has no place for
 
     @property
     def blocks(self) -> list[nn.Module]:

@@ -13,15 +13,18 @@ from torch import nn
 
 from linear_shortcuts.files import InputError
 from linear_shortcuts.models import gguf_files
+from linear_shortcuts.models.checkpoints import check_head, check_names, check_place
 from linear_shortcuts.models.discovery import discover
 from linear_shortcuts.models.families import FAMILIES, POSITIONS_FOLLOW_PADDING, Family, find, longest
 from linear_shortcuts.models.identity import computing_config, weights_sha256
 from linear_shortcuts.models.language_model import LanguageModel
+from linear_shortcuts.models.verification import verify
 from linear_shortcuts.settings.devices import choose_device
 
 if TYPE_CHECKING:
     from linear_shortcuts.settings import Model
 
+MOST_BLOCKS = 1000  # the deepest models that were published have 126; to build 10,000 takes minutes and gigabytes
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 
 
@@ -75,12 +78,8 @@ def load_model(
     if packed:
         gguf_files.unpack(network)
     _fuse_activations(network)
-    missing = sorted(loaded["missing_keys"])
-    if missing:  # the library would fill them with random numbers and say so in passing
-        raise InputError(
-            f"{path} lacks {len(missing)} weights, such as {missing[0]}, of {type(network).__name__}; give a "
-            "checkpoint that was saved with its language-modelling head"
-        )
+    unexpected = sorted(loaded["unexpected_keys"])
+    check_names(sorted(loaded["missing_keys"]), unexpected, type(network).__name__, path)
     if device_map is None:
         network = network.to(choose_device(device))
     mask_token = None
@@ -91,8 +90,8 @@ def load_model(
     model = wrap(network, name=name, path=path, revision=revision, mask_token=mask_token, device_map=device_map)
     if packed:
         model = replace(model, identity={**model.identity, "gguf": gguf_files.identity(path, revision)})
-    _check_blocks(model, loaded["unexpected_keys"], path)
-    return model
+    _check_blocks(model, unexpected, path)
+    return replace(model, unused=tuple(unexpected))
 
 
 def _check_blocks(model: LanguageModel, unexpected: Iterable[str], path: str | Path) -> None:
@@ -151,6 +150,7 @@ def wrap(
             f"{path}: device_map leaves {len(away)} weights, such as {away[0]}, on no device; what does not fit in "
             "memory cannot be used here, so give a device_map without disk or cpu offload"
         )
+    _plain(network)
     family = family_of(network.config, path, made_as=type(network).__name__)
     family = _present(family, network) if family.blocks else discover(network, family, path)
     longest(network.config, family)  # raises where it cannot be told
@@ -162,7 +162,22 @@ def wrap(
         "device_map": device_map,
         "config": computing_config(network.config),
     }
-    return LanguageModel(name or str(path), network, family, identity, mask_token)
+    model = LanguageModel(name or str(path), network, family, identity, mask_token)
+    verify(model, path)
+    return model
+
+
+def _plain(network: Any) -> None:
+    """Make every forward pass return what a plain one does: a checkpoint's configuration may ask for another form.
+
+    Feed-forward networks that work in chunks would refuse sentences of other lengths.
+    """
+    for config in {id(config): config for config in (network.config, network.config.get_text_config())}.values():
+        config.return_dict, config.output_hidden_states, config.use_cache = True, False, False
+        config.output_attentions = False
+    for module in network.modules():
+        if getattr(module, "chunk_size_feed_forward", 0):
+            module.chunk_size_feed_forward = 0
 
 
 def _present(family: Family, network: nn.Module) -> Family:
@@ -183,7 +198,10 @@ def load_config(
     """The checkpoint's configuration and its family, without the weights; see `family_of`."""
     from transformers import AutoConfig
 
+    if not gguf_files.is_gguf(path):  # which is one file, with all there is in it
+        check_place(path)
     config = _from_pretrained(AutoConfig, path, revision, trust_remote_code=trust_remote_code)
+    check_head(config, path)
     quantised = getattr(config, "quantization_config", None)
     if quantised is not None:
         values = quantised if isinstance(quantised, Mapping) else getattr(quantised, "__dict__", {})
@@ -221,8 +239,9 @@ def family_of(config: Any, path: str | Path, *, made_as: str = "") -> Family:
 
     text = config.get_text_config()
     blocks = getattr(text, "num_hidden_layers", None)
-    if blocks is not None and blocks < 1:
-        raise InputError(f"{path} has num_hidden_layers = {blocks}, so no blocks; check its config.json")
+    if blocks is not None and not 1 <= blocks <= MOST_BLOCKS:
+        so = "so no blocks" if blocks < 1 else f"more than the {MOST_BLOCKS:,} that are read"
+        raise InputError(f"{path} has num_hidden_layers = {blocks}, {so}; check its config.json")
     if getattr(text, "use_bidirectional_attention", None) in (True, "all"):
         raise InputError(
             f"{path} sets use_bidirectional_attention: its tokens see those behind them, so that it is neither a "

@@ -215,7 +215,7 @@ def test_what_could_not_be_found_is_said():
     capped = tiny.random_network("recurrent_gemma", num_key_value_heads=1, lru_width=24, head_dim=8)
     with (  # whose logits are so small that the cap is all but a factor
         mock.patch.object(discovery, "SOFT_CAPS", ("another_name",)),
-        pytest.raises(InputError, match="after lm_head: neither a constant factor nor a cap"),
+        pytest.raises(InputError, match="after lm_head is neither a constant factor nor a cap"),
     ):
         wrap(capped)
 
