@@ -30,7 +30,7 @@ def main() -> None:
     for split in [args.split] if args.split else SPLITS:
         path = folders.tokens(split)
         data, tokens_card = tokens.load_tokens(path)
-        tokens.check_fit(data, model.vocabulary, model.max_tokens, path)
+        tokens.check_fit(data, model.vocabulary, model.max_tokens, path, model.mask_token)
         positions = params.extract.positions if split == "train" else "sampled"
         sha256 = artifacts.file_sha256(path)
         vectors = extraction.count_vectors(data, positions)

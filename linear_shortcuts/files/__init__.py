@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         versions as versions,
         write_card as write_card,
     )
-    from linear_shortcuts.files.errors import InputError as InputError
+    from linear_shortcuts.files.errors import InputError as InputError, shown as shown
     from linear_shortcuts.files.partial import PATIENCE as PATIENCE, WORK as WORK, Partial as Partial
     from linear_shortcuts.files.ranks import ALONE as ALONE, Ranks as Ranks, join as join
     from linear_shortcuts.files.seeds import derive as derive

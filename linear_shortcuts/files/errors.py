@@ -7,3 +7,10 @@ class InputError(ValueError):
     Stage scripts print its message as one line and exit with code 2; every other exception is a defect of ours
     and keeps its traceback.
     """
+
+
+def shown(value: object, longest: int = 60) -> str:
+    """A name or value from outside as part of a message: printable, and cut where it is long."""
+    text = value if isinstance(value, str) else repr(value)
+    text = "".join(sign if sign.isprintable() else "?" for sign in text[: longest + 1])
+    return text if len(text) <= longest else text[: longest - 1] + "…"

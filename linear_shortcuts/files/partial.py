@@ -63,6 +63,8 @@ class Partial:
             self.ranks.wait()  # the journal is settled, and what is no part of it has been swept away
             if not self.ranks.first:
                 self._units = self._read(self.folder.with_suffix(".jsonl"))
+                with atomic.writing(self._journal):
+                    self._journal.touch()  # the first looks for it
         except BaseException:
             self._lock.release()
             raise
@@ -104,6 +106,12 @@ class Partial:
         """Wait until every rank has finished its share; whether this is the one that publishes."""
         self.ranks.wait()
         if self.ranks.first and self.ranks.size > 1:
+            for rank in range(1, self.ranks.size):
+                if not self.folder.with_suffix(f".{rank}.jsonl").exists():
+                    raise InputError(
+                        f"rank {rank} was at work on something else than rank 0: its settings, inputs, code or library "
+                        "versions differ; start all ranks with the same, on one file system"
+                    )
             self._take_in_journals()
         return self.ranks.first
 

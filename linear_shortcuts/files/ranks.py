@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from linear_shortcuts.files.errors import InputError
+from linear_shortcuts.files.errors import InputError, shown
 
 Unit = TypeVar("Unit")
 PATIENCE = timedelta(days=7)  # one rank may have a long unit; that another has died is noticed without a timeout
@@ -61,14 +62,25 @@ def join(device: str) -> Ranks:
     device: as for `models.choose_device`. On CUDA the ranks of a machine take a GPU each and meet through NCCL,
     elsewhere through gloo.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = _number("WORLD_SIZE", least=1) if "WORLD_SIZE" in os.environ else 1
     if size == 1:
         return ALONE
+    if _number("RANK") >= size:
+        raise InputError(f"RANK is {os.environ['RANK']} but WORLD_SIZE is {size}; start the ranks with torchrun")
     import torch.distributed as dist
 
     if not dist.is_initialized():
         _meet(device)
     return Ranks(dist.get_rank(), size)
+
+
+def _number(variable: str, least: int = 0) -> int:
+    """A variable that `torchrun` sets for each rank."""
+    value = os.environ.get(variable, "")
+    if not re.fullmatch("[0-9]{1,9}", value) or int(value) < least:
+        what = f"is {shown(value)!r}" if variable in os.environ else "is not set beside WORLD_SIZE"
+        raise InputError(f"{variable} {what}; start the ranks with torchrun, or unset WORLD_SIZE to run alone")
+    return int(value)
 
 
 def _meet(device: str) -> None:
@@ -79,7 +91,7 @@ def _meet(device: str) -> None:
     if cuda:
         if device.startswith("cuda:"):
             raise InputError(f"--device {device} would put all ranks on one GPU; use cuda, and each takes its own")
-        local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        local, gpus = _number("LOCAL_RANK"), torch.cuda.device_count()
         if local >= gpus:
             raise InputError(f"rank {local} of this machine has no GPU of its own, for there are {gpus}; start {gpus}")
         torch.cuda.set_device(local)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import os
 import signal
 import sys
@@ -10,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from linear_shortcuts.files import InputError
 from linear_shortcuts.settings.folders import SPLITS
@@ -52,19 +55,35 @@ def add_params(parser: argparse.ArgumentParser, default: Path = Path("params.yam
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a stage; print an `InputError` as one line and exit with code 2, end cleanly when asked to."""
+    """Run a stage; print an `InputError` as one line and exit with code 2, end cleanly when asked to.
+
+    Whoever reads what is printed may go away, as `head` does: then the stage ends quietly, as other programs do.
+    """
     # The hub's own bars and advice would tear the stage's single bar and closing line.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    signal.signal(signal.SIGTERM, _interrupt)  # what a scheduler sends before it kills
+    for number in (signal.SIGTERM, signal.SIGINT):  # the first is what a scheduler sends before it kills
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a locale may lack the minus sign of a table
+            stream.reconfigure(errors="backslashreplace")
     if "DVC_STAGE" in os.environ:
         threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     try:
         main()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except InputError as error:
-        line = " ".join(str(error).split())
-        print(f"{_program()}: error: {line}", file=sys.stderr)
-        sys.exit(2)
+        _end_with(str(error))
+    except BrokenPipeError:
+        _give_up_stdout()
+        sys.exit(141)  # 128 and the number of SIGPIPE, which ends other programs here
+    except OSError as error:
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):
+            raise
+        _give_up_stdout()  # files name themselves when they cannot be written
+        _end_with(f"its standard output cannot be written ({error.strerror}); give it room, or send it elsewhere")
     except KeyboardInterrupt as interrupt:
         number = interrupt.args[0] if interrupt.args else signal.SIGINT
         print(f"{_program()}: interrupted; what was finished is kept", file=sys.stderr)
@@ -73,11 +92,24 @@ def run(main: Callable[[], None]) -> None:
 
 def _program() -> str:
     """What a line of this process begins with: the script, and which of several ranks it is."""
-    name, ranks = Path(sys.argv[0]).name, int(os.environ.get("WORLD_SIZE", "1"))
-    return name if ranks == 1 else f"{name}, rank {os.environ['RANK']} of {ranks}"
+    name, ranks = Path(sys.argv[0]).name, os.environ.get("WORLD_SIZE", "1")
+    return name if ranks == "1" else f"{name}, rank {os.environ.get('RANK', '?')} of {ranks}"
+
+
+def _end_with(message: str) -> NoReturn:
+    line = "".join(sign if sign.isprintable() else "?" for sign in " ".join(message.split()))
+    print(f"{_program()}: error: {line if len(line) <= 2000 else line[:1999] + '…'}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _give_up_stdout() -> None:
+    """Send what is still to be written nowhere, so that Python does not try once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt(number: int, frame: object) -> None:
+    for other in (signal.SIGTERM, signal.SIGINT):  # being told twice, it still ends in order
+        signal.signal(other, signal.SIG_IGN)
     raise KeyboardInterrupt(number)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import stat
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from linear_shortcuts.files import InputError, derive
+from linear_shortcuts.files import InputError, derive, shown
 from linear_shortcuts.settings import Corpus, DocstringsCorpus, FileCorpus, WikipediaCorpus
 from linear_shortcuts.text import docstrings
 
@@ -76,7 +78,7 @@ def _hub_articles(corpus: WikipediaCorpus, seed: int) -> Iterator[str]:
         )
         for row in stream:
             if not isinstance(row.get("text"), str):
-                raise InputError(f"{where} has no text column; its columns are {', '.join(row)}")
+                raise InputError(f"{where} has no text column; its columns are {_names(row)}")
             yield row["text"]
     except InputError:
         raise
@@ -91,11 +93,26 @@ def _hub_articles(corpus: WikipediaCorpus, seed: int) -> Iterator[str]:
 def _file_texts(corpus: FileCorpus) -> Iterator[str]:
     path = Path(corpus.path)
     readers = {".txt": _txt_texts, ".jsonl": _jsonl_texts, ".parquet": _parquet_texts}
-    if path.suffix not in readers:
-        raise InputError(f"{path}: cannot read {path.suffix or 'a file without suffix'}; give {', '.join(readers)}")
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; set `path` of this entry of corpora to your file")
-    return readers[path.suffix](path, corpus)
+    suffix = path.suffix.lower()
+    if suffix not in readers:
+        raise InputError(f"{path}: cannot read {suffix or 'a file without suffix'}; give {', '.join(readers)}")
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; {_SET_PATH}") from error
+    except (OSError, ValueError) as error:  # too long a name, a folder that may not be entered, a NUL in it
+        raise InputError(f"{shown(corpus.path)} cannot be read ({_reason(error)}); {_SET_PATH}") from error
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+        raise InputError(f"{path} is {what}, and no file; {_SET_PATH}")
+    return readers[suffix](path, corpus)
+
+
+_SET_PATH = "set `path` of this entry of corpora to your file"
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _txt_texts(path: Path, corpus: FileCorpus) -> Iterator[str]:
@@ -133,7 +150,7 @@ def _parquet_texts(path: Path, corpus: FileCorpus) -> Iterator[str]:
     try:
         table = pyarrow.parquet.ParquetFile(path)
         if corpus.text_field not in table.schema_arrow.names:
-            known = ", ".join(table.schema_arrow.names)
+            known = _names(table.schema_arrow.names)
             raise InputError(f"{path} has no column {corpus.text_field!r}; its columns are {known}: set text_field")
         for batch in table.iter_batches(columns=[corpus.text_field]):
             for row in batch.to_pylist():
@@ -146,6 +163,14 @@ def _parquet_texts(path: Path, corpus: FileCorpus) -> Iterator[str]:
 
 def _lines(path: Path) -> Iterator[str]:
     try:
+        with path.open("rb") as start:
+            head = start.read(4096)
+        # Without a byte-order mark such text is UTF-8, too, with a NUL beside every letter.
+        if head.startswith((b"\xff\xfe", b"\xfe\xff")) or head.count(0) > len(head) // 10:
+            raise InputError(
+                f"{path} is not UTF-8 text but looks like UTF-16 or UTF-32; save it as UTF-8, for instance with "
+                "iconv -f utf-16le -t utf-8"
+            )
         with path.open(encoding="utf-8-sig") as file:
             for line in file:
                 yield line.rstrip("\r\n")
@@ -154,14 +179,25 @@ def _lines(path: Path) -> Iterator[str]:
             f"{path} is not UTF-8 text (byte {error.object[error.start]:#04x}); save it as UTF-8, for instance with "
             f"iconv -f latin1 -t utf-8"
         ) from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); {_SET_PATH}") from error
 
 
 def _text_of(row: Any, text_field: str, where: str) -> str:
-    text = row.get(text_field) if isinstance(row, dict) else None
-    if not isinstance(text, str):
-        keys = ", ".join(row) if isinstance(row, dict) else type(row).__name__
-        raise InputError(f"{where} has no text in {text_field!r}; it has {keys}: set text_field")
-    return text
+    if not isinstance(row, dict):
+        raise InputError(f"{where} is a {type(row).__name__}, not a mapping with {text_field!r}; make it one")
+    if text_field not in row:
+        raise InputError(f"{where} has no {text_field!r}; it has {_names(row) or 'nothing'}: set text_field")
+    if not isinstance(row[text_field], str):
+        kind = "null" if row[text_field] is None else f"a {type(row[text_field]).__name__}"
+        raise InputError(f"{where}: {text_field!r} is {kind}, not text; leave the row out, or set text_field")
+    return row[text_field]
+
+
+def _names(names: Iterable[Any]) -> str:
+    """Keys of a stranger's file as part of a message."""
+    listed = list(names)
+    return ", ".join(map(shown, listed[:8])) + (f" and {len(listed) - 8} more" if len(listed) > 8 else "")
 
 
 # --- sentences ---------------------------------------------------------------------------------------------
@@ -170,7 +206,7 @@ def _text_of(row: Any, text_field: str, where: str) -> str:
 def choose_splitter(corpus: Corpus) -> tuple[Splitter, str]:
     """The splitter a corpus asks for and its exact name; a file with one sentence a line is not split at all."""
     if isinstance(corpus, FileCorpus) and corpus.unit == "sentences":
-        return whole_line, "one sentence a line"
+        return whole_text, "one sentence a line"
     return make_splitter(corpus.splitter)
 
 
@@ -203,17 +239,26 @@ def make_splitter(name: str) -> tuple[Splitter, str]:
 
 
 def _spacy_sentences(pipeline: Any, paragraph: str) -> list[str]:
-    return [sentence.text.strip() for sentence in pipeline(paragraph).sents]
+    starts = [_before_opening(paragraph, sentence.start_char) for sentence in pipeline(paragraph).sents]
+    return [paragraph[start:end].strip() for start, end in zip(starts, [*starts[1:], None], strict=True)]
 
 
-def whole_line(paragraph: str) -> list[str]:
-    """The splitter for text that already has one sentence a line."""
-    return [paragraph.strip()]
+def _before_opening(text: str, start: int) -> int:
+    """Where a sentence starts that spaCy lets begin at `start`: it leaves an opening bracket or quote before it."""
+    opening = start
+    while opening and (unicodedata.category(text[opening - 1]) in ("Ps", "Pi") or text[opening - 1] in "\"'`¿¡"):
+        opening -= 1
+    return opening if opening and text[opening - 1].isspace() else start
+
+
+def whole_text(text: str) -> list[str]:
+    """The splitter for a corpus that already has one sentence a line or row, whatever line breaks are in it."""
+    return [text.strip()]
 
 
 def article_sentences(article: str, split: Splitter, *, paragraph_final: bool = False) -> Iterator[str]:
     """The sentences of an article whose paragraphs are lines; only the last of each paragraph if asked."""
-    for paragraph in article.splitlines():
+    for paragraph in [article] if split is whole_text else article.splitlines():
         if paragraph.strip():
             sentences = [sentence for sentence in split(paragraph) if sentence]
             yield from sentences[-1:] if paragraph_final else sentences

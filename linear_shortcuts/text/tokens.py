@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from linear_shortcuts.files import InputError, artifacts, derive
+from linear_shortcuts.files import InputError, artifacts, derive, shown
 from linear_shortcuts.settings import Params
 
 NO_LIMIT = 10**9  # tokenizers that know no limit state an even larger one
@@ -52,6 +52,8 @@ def tokenize(sentences: Sequence[str], tokenizer: Any, *, causal: bool, max_toke
     # The mask knows the special tokens that the tokenizer added, not those that are written out in the text.
     names = ("bos", "eos", "cls", "sep", "pad", "mask")
     control = {getattr(tokenizer, f"{name}_token_id", None) for name in names}
+    added = {token for token, entry in tokenizer.added_tokens_decoder.items() if entry.special}
+    control |= added - {tokenizer.unk_token_id}  # an unknown word is an ordinary word of the text
     kept: list[Tensor] = []
     positions: list[int] = []
     cut = skipped = 0
@@ -79,7 +81,7 @@ def _cut(ids: list[int], special: list[int], max_tokens: int) -> tuple[list[int]
     closing = 0
     while closing < len(ids) and special[-1 - closing]:
         closing += 1
-    opening = max_tokens - closing
+    opening = max(0, max_tokens - closing)
     tail = len(ids) - closing
     return ids[:opening] + ids[tail:], special[:opening] + special[tail:]
 
@@ -98,10 +100,15 @@ def check_sentences(sentences: dict[str, Any], params: Params, path: Path) -> No
 def limit(tokenizer: Any, longest: int | None, max_tokens: int | None) -> int | None:
     """The most tokens a sentence may have: the model's own limit, or a lower one the user set; None if neither is.
 
-    longest: what the model can read, None where it sets no limit.
+    longest: what the model can read, None where it sets no limit. Raises `InputError` if that is no number of tokens,
+    or less than the user set.
     """
-    stated = [longest, tokenizer.model_max_length]  # the latter is huge where the tokenizer does not know
-    own = min((value for value in stated if value and value < NO_LIMIT), default=None)
+    stated = {"the model's configuration": longest, "model_max_length of its tokenizer": tokenizer.model_max_length}
+    for where, value in stated.items():
+        if value is not None and not (type(value) in (int, float) and value >= 1):
+            raise InputError(f"{where} says that it reads {shown(value)} tokens; set it to a whole number above 0")
+    # The tokenizer states a huge number where it does not know.
+    own = min((int(value) for value in stated.values() if value is not None and value < NO_LIMIT), default=None)
     if max_tokens is not None and own is not None and max_tokens > own:
         raise InputError(f"tokenize.max_tokens is {max_tokens} but the model takes at most {own}; lower it or use null")
     return max_tokens or own
@@ -125,7 +132,7 @@ def load_tokens(path: Path) -> tuple[Tokens, dict[str, Any]]:
     listed = value["tokenized_sentences"]
     if not isinstance(listed, (list, tuple)):
         raise InputError(f"{path}: tokenized_sentences is a {type(listed).__name__}; it must be a list, one a sentence")
-    sentences = [_whole_numbers(ids, f"{path}: sentence {number}").flatten() for number, ids in enumerate(listed)]
+    sentences = [_sentence(ids, f"{path}: sentence {number}") for number, ids in enumerate(listed)]
     if not listed or not isinstance(value.get("card", {}), dict):
         raise InputError(f"{path} has {'a card that is no mapping' if listed else 'no sentences'}; make it anew")
     positions = _whole_numbers(value["token_positions"], f"{path}: token_positions")
@@ -137,6 +144,16 @@ def load_tokens(path: Path) -> tuple[Tokens, dict[str, Any]]:
         if not 0 <= position < len(ids):
             raise InputError(f"{path}: sentence {number} has {len(ids)} tokens, so position {position} is outside it")
     return Tokens(sentences, positions), value.get("card", {})
+
+
+def _sentence(values: Any, what: str) -> Tensor:
+    """The ids (tokens,) of one sentence, which may come as a batch of one, (1, tokens)."""
+    ids = _whole_numbers(values, what)
+    if ids.ndim != 1 and (ids.ndim != 2 or len(ids) != 1):
+        raise InputError(f"{what} has shape {tuple(ids.shape)}; it must be one row of token ids")
+    if not ids.numel():
+        raise InputError(f"{what} has no tokens; leave it and its position out")
+    return ids.flatten()
 
 
 def _whole_numbers(values: Any, what: str) -> Tensor:
@@ -158,9 +175,14 @@ def load_states_tokens(path: Path, states_card: dict[str, Any]) -> Tokens:
     return load_tokens(path)[0]
 
 
-def check_fit(tokens: Tokens, vocabulary: int, max_tokens: int | None, path: Path) -> None:
-    """Raise `InputError`, naming the sentence, if the model cannot read the tokens."""
-    for number, ids in enumerate(tokens.sentences):
+def check_fit(
+    tokens: Tokens, vocabulary: int, max_tokens: int | None, path: Path, mask_token: int | None = None
+) -> None:
+    """Raise `InputError`, naming the sentence, if the model cannot read the tokens.
+
+    mask_token: of a masked model, which must stand at every sampled position.
+    """
+    for number, (ids, position) in enumerate(zip(tokens.sentences, tokens.positions.tolist(), strict=True)):
         low, high = int(ids.min()), int(ids.max())
         if low < 0 or high >= vocabulary:
             raise InputError(
@@ -170,6 +192,11 @@ def check_fit(tokens: Tokens, vocabulary: int, max_tokens: int | None, path: Pat
         if max_tokens is not None and len(ids) > max_tokens:
             raise InputError(
                 f"{path}: sentence {number} has {len(ids)} tokens but the model takes {max_tokens}; cut it"
+            )
+        if mask_token is not None and int(ids[position]) != mask_token:
+            raise InputError(
+                f"{path}: sentence {number} has token id {int(ids[position])} at its position {position}, where a "
+                f"masked model needs its mask token, {mask_token}; put it there, counting special tokens too"
             )
 
 

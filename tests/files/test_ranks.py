@@ -1,9 +1,11 @@
 """Several ranks make the bytes of one process; a rank that dies ends the run in words, and the rerun resumes."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import given, strategies as st
@@ -87,10 +89,11 @@ class _Neighbours(Ranks):
 
 
 def test_the_journals_of_all_ranks_are_read_by_any_number_of_them(tmp_path):
-    for rank in range(3):
-        with Partial("05", "item", {}, root=tmp_path, ranks=_Neighbours(rank, 3)) as partial:
+    with ExitStack() as stack:
+        ranks = [Partial("05", "item", {}, root=tmp_path, ranks=_Neighbours(rank, 3)) for rank in range(3)]
+        for rank, partial in enumerate(map(stack.enter_context, ranks)):
             partial.save(rank, {f"{rank}.pickle": rank})
-            assert partial.gather() == (rank == 0)
+        assert [partial.gather() for partial in ranks] == [True, False, False]
     with Partial("05", "item", {}, root=tmp_path) as partial:
         assert partial.resumed == 3
         assert sorted(partial.checksums()) == ["0.pickle", "1.pickle", "2.pickle"]
@@ -98,6 +101,38 @@ def test_the_journals_of_all_ranks_are_read_by_any_number_of_them(tmp_path):
     with Partial("05", "item", {}, root=tmp_path) as partial:
         assert partial.resumed == 2
     assert len(list(partial.item_folder.glob("*.jsonl"))) == 1
+
+
+def test_a_rank_at_work_under_other_settings_is_named_though_its_share_was_empty(tmp_path):
+    with ExitStack() as stack:
+        ranks = [Partial("05", "item", {"x": rank}, root=tmp_path, ranks=_Neighbours(rank, 2)) for rank in range(2)]
+        for partial in ranks:
+            stack.enter_context(partial)
+        ranks[0].save(0, {"0.pickle": 0})
+        assert not ranks[1].gather()
+        with pytest.raises(InputError, match="rank 1 was at work on something else than rank 0: its settings"):
+            ranks[0].gather()
+
+
+ODD = [
+    ({"WORLD_SIZE": ""}, "WORLD_SIZE is ''; start the ranks with torchrun, or unset WORLD_SIZE to run alone"),
+    ({"WORLD_SIZE": "two"}, "WORLD_SIZE is 'two'"),
+    ({"WORLD_SIZE": "0"}, "WORLD_SIZE is '0'"),
+    ({"WORLD_SIZE": "-1"}, "WORLD_SIZE is '-1'"),
+    ({"WORLD_SIZE": "2"}, "RANK is not set beside WORLD_SIZE"),
+    ({"WORLD_SIZE": "2", "RANK": "x\x1b"}, "RANK is 'x?'"),
+    ({"WORLD_SIZE": "2", "RANK": "2"}, "RANK is 2 but WORLD_SIZE is 2"),
+]
+
+
+@pytest.mark.parametrize(("variables", "message"), ODD, ids=str)
+def test_ranks_that_torchrun_did_not_set_end_in_one_line(monkeypatch, variables, message):
+    for name in ("WORLD_SIZE", "RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=re.escape(message)):
+        join("cpu")
 
 
 def test_without_torchrun_there_is_one_rank(monkeypatch):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -151,6 +152,21 @@ def test_the_sentencizer_splits_where_sentences_end(sentencizer):
     assert sentencizer("  no full stop  ") == ["no full stop"]
 
 
+@pytest.mark.parametrize(
+    "sentences",
+    [
+        ['He left.', '"Then she came," said he.'],
+        ["It works.", "(It does.)", "[Sic!]", "“Really?”"],
+        ["He said “no.”", "She left."],
+        ['They said "go."', '("Or stay.")'],
+        ["Wait (please).", "¿Qué?"],
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_opening_bracket_or_quote_begins_its_sentence(sentencizer, sentences):
+    assert sentencizer(" ".join(sentences)) == sentences
+
+
 def test_no_sentence_crosses_a_line_break(sentencizer):
     article = "A heading\nA sentence that\ngoes on. Another.\n\n  \nLast"
     assert list(corpora.article_sentences(article, sentencizer)) == [
@@ -280,7 +296,7 @@ def write_parquet(path: Path, columns: dict, **more) -> Path:
 def sentences_of(path: Path, split=by_full_stop, **more) -> list[str]:
     """What the study would have to choose from."""
     corpus = FileCorpus(source="file", path=str(path), **more)
-    splitter = corpora.whole_line if corpus.unit == "sentences" else split
+    splitter = corpora.whole_text if corpus.unit == "sentences" else split
     return [s for article in corpora.read_articles(corpus, 0) for s in corpora.article_sentences(article, splitter)]
 
 
@@ -306,6 +322,19 @@ def test_one_sentence_a_line_is_not_split(tmp_path):
     assert split(" Dr. Who? Yes. ") == ["Dr. Who? Yes."]
 
 
+def test_a_line_or_row_is_one_sentence_whatever_breaks_are_in_it(tmp_path):
+    odd = ["one\u2028still one", "two\x85still two", "three\x0cstill three"]
+    assert sentences_of(write(tmp_path / "x.txt", "\n".join(odd)), unit="sentences") == odd
+    rows = [*odd, "four\nstill four\r\nand on"]
+    path = write(tmp_path / "x.jsonl", "\n".join(json.dumps({"text": row}) for row in rows))
+    assert sentences_of(path, unit="sentences") == rows
+    assert len(sentences_of(path, unit="articles", split=lambda paragraph: [paragraph])) == 9
+
+
+def test_the_suffix_may_be_in_capitals(tmp_path):
+    assert sentences_of(write(tmp_path / "X.TXT", "One.\n"), unit="sentences") == ["One."]
+
+
 TEXTS = ["One. Two.\nThree.", "Vier – ö.", "\u2028 odd."]
 
 
@@ -325,6 +354,12 @@ def test_rows_are_articles(tmp_path, suffix):
 def test_every_problem_of_a_file_is_an_input_error_with_its_path_and_the_mend(tmp_path):
     write(tmp_path / "latin.txt", "é\n".encode("latin-1"))
     write(tmp_path / "utf16.txt", "Text.".encode("utf-16"))
+    for coding in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
+        write(tmp_path / f"{coding}.txt", "Text without a byte-order mark.\n".encode(coding))
+    write(tmp_path / "utf-16.jsonl", '{"text": "a"}\n'.encode("utf-16-le"))
+    write(tmp_path / "null.jsonl", '{"text": null}\n')
+    write(tmp_path / "keys.jsonl", json.dumps({"\x1b[2J\n": 1, "k" * 100_000: 2, **{str(n): n for n in range(50)}}))
+    os.mkfifo(tmp_path / "pipe.txt")
     write(tmp_path / "latin.jsonl", '{"text": "é"}\n'.encode("latin-1"))
     write(tmp_path / "x.csv", "text\na\n")
     write(tmp_path / "none", "a\n")
@@ -340,14 +375,22 @@ def test_every_problem_of_a_file_is_an_input_error_with_its_path_and_the_mend(tm
     (tmp_path / "folder.txt").mkdir()
     expected = {
         "latin.txt": "UTF-8",
-        "utf16.txt": "UTF-8",
+        "utf16.txt": "iconv -f utf-16le",
+        "utf-16-le.txt": "looks like UTF-16 or UTF-32; save it as UTF-8",
+        "utf-16-be.txt": "looks like UTF-16 or UTF-32",
+        "utf-32-le.txt": "looks like UTF-16 or UTF-32",
+        "utf-32-be.txt": "looks like UTF-16 or UTF-32",
+        "utf-16.jsonl": "looks like UTF-16 or UTF-32",
+        "null.jsonl": "'text' is null, not text; leave the row out",
+        "keys.jsonl": " and 44 more: set text_field",
+        "pipe.txt": "is a pipe or a device, and no file; set `path`",
         "latin.jsonl": "iconv",
         "x.csv": ".txt, .jsonl, .parquet",
         "none": ".txt, .jsonl, .parquet",
         "missing.txt": "set `path`",
-        "folder.txt": "set `path`",
+        "folder.txt": "is a folder, and no file; set `path`",
         "broken.jsonl": "line 2",
-        "list.jsonl": "line 1",
+        "list.jsonl": "line 1 is a list, not a mapping with 'text'",
         "number.jsonl": "text_field",
         "field.jsonl": "body, title: set text_field",
         "broken.parquet": "Parquet",
@@ -361,6 +404,22 @@ def test_every_problem_of_a_file_is_an_input_error_with_its_path_and_the_mend(tm
             read(tmp_path / name, unit="articles")
         assert str(tmp_path / name) in str(caught.value), name
         assert mend in str(caught.value), (name, str(caught.value))
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("path", ["x" * 300 + ".txt", "a\0b.txt"], ids=["too long", "NUL"])
+def test_a_path_that_no_file_can_have_is_refused(path):
+    with pytest.raises(InputError, match=r"cannot be read .*; set `path`") as caught:
+        read(Path(path), unit="articles")
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_is_named(tmp_path):
+    write(tmp_path / "x.txt", "One.\n").chmod(0)
+    with pytest.raises(InputError, match=r"x\.txt cannot be read \(Permission denied\); set `path`"):
+        read(tmp_path / "x.txt", unit="articles")
 
 
 @pytest.mark.parametrize("content", ["", "\n\n  \n", "Only one.\n"], ids=["empty", "blank", "one line"])
@@ -368,7 +427,7 @@ def test_a_file_with_too_few_sentences_is_named(tmp_path, content):
     path = write(tmp_path / "x.txt", content)
     corpus = FileCorpus(source="file", path=str(path), unit="sentences")
     with pytest.raises(InputError, match=r"distinct usable sentences .*; lower sentences\.train") as caught:
-        corpora.draw(corpus, corpora.read_articles(corpus, 0), corpora.whole_line, 1, 2, 0)
+        corpora.draw(corpus, corpora.read_articles(corpus, 0), corpora.whole_text, 1, 2, 0)
     assert str(path) in str(caught.value)
 
 
@@ -508,7 +567,7 @@ def test_real_sentences_are_enough_for_the_study(shared_data):
 def test_articles_of_a_file_are_drawn_from_all_of_it_not_from_its_head():
     corpus = FileCorpus(source="file", path="unused.txt", unit="articles", sentences_per_article=1)
     articles = [f"Sentence of article {number}." for number in range(1000)]
-    drawn = corpora.draw(corpus, articles, corpora.whole_line, 80, 20, seed=0)
+    drawn = corpora.draw(corpus, articles, corpora.whole_text, 80, 20, seed=0)
     numbers = [int(sentence.rstrip(".").split()[-1]) for sentence in drawn.train + drawn.validation]
     assert drawn.articles == 1000
     assert 400 < sum(numbers) / len(numbers) < 600

@@ -1,5 +1,6 @@
 """Token ids and sampled positions: each sentence's own, whatever stands beside it; other people's files are checked."""
 
+import copy
 import pickle
 import re
 from collections import Counter
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from transformers import AddedToken
 
 from linear_shortcuts.files.errors import InputError
 from linear_shortcuts.settings.params import read_params
@@ -107,6 +109,19 @@ def test_a_special_token_written_out_in_the_text_is_not_sampled(make, kind, toke
             assert int(made.sentences[0][made.positions[0]]) not in tokenizer.all_special_ids
 
 
+def test_added_special_tokens_of_a_chat_are_not_sampled_and_unknown_words_are(tokenizers):
+    tokenizer = copy.deepcopy(tokenizers["bert"])
+    tokenizer.add_tokens([AddedToken("<|im_start|>", special=True), AddedToken("<fox>", special=False)])
+    start, fox = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<fox>"])
+    sampled = set()
+    for seed in range(40):
+        made = tokenize(["<|im_start|> the <fox> 𝄞"], tokenizer, causal=True, max_tokens=64, seed=seed)
+        sampled.add(int(made.sentences[0][made.positions[0]]))
+    assert start in made.sentences[0].tolist()
+    assert start not in sampled
+    assert {fox, tokenizer.unk_token_id} <= sampled
+
+
 def test_positions_are_roughly_uniform(make, kind):
     """Of 600 seeds, each of some ten positions is expected 60 times, with a standard deviation below 8."""
     sentence = " ".join(WORDS[:10])
@@ -194,6 +209,24 @@ def test_the_limit_is_the_models_own_or_a_lower_one():
         limit(Tokenizer, 32, 33)
 
 
+@pytest.mark.parametrize("stated", [-5, 0, "x", None, float("nan"), True, [8]], ids=str)
+def test_a_limit_that_is_no_number_of_tokens_is_refused(stated):
+    if stated is None:
+        assert limit(Tokenizer, None, None) is None
+        return
+    odd = type("Odd", (), {"model_max_length": stated})
+    with pytest.raises(
+        InputError, match=r"^model_max_length of its tokenizer says that it reads .*; set it to a whole"
+    ):
+        limit(odd, 32, None)
+    with pytest.raises(InputError, match=r"^the model's configuration says that it reads .* tokens"):
+        limit(Tokenizer, stated, None)
+
+
+def test_a_limit_of_one_token_leaves_nothing_to_sample_where_it_must_close(make, kind):
+    assert len(make(CORPUS, max_tokens=1)) == (len(CORPUS) if kind == "gpt2" else 0)
+
+
 # --- files -------------------------------------------------------------------------------------------------
 
 
@@ -238,7 +271,9 @@ def test_a_file_from_elsewhere_loads_without_a_card(tmp_path, form):
 WRONG = {
     "position after the end": (IDS, [3, 0], "sentence 0 has 3 tokens"),
     "negative position": (IDS, [0, -1], "sentence 1 has 2 tokens"),
-    "sentence without tokens": ([[5], []], [0, 0], "sentence 1 has 0 tokens"),
+    "sentence without tokens": ([[5], []], [0, 0], "sentence 1 has no tokens; leave it"),
+    "two rows as one sentence": ([[5], [[6, 7], [8, 9]]], [0, 3], "sentence 1 has shape (2, 2)"),
+    "one number as a sentence": ([5, [6]], [0, 0], "sentence 0 has shape ()"),
     "fewer positions": (IDS, [0], "2 sentences but positions of shape (1,)"),
     "positions in a column": (IDS, [[0], [0]], "2 sentences but positions of shape (2, 1)"),
     "fractions": ([[5, 6], [1.5, 2.0]], [0, 0], "sentence 1"),
@@ -287,6 +322,16 @@ def test_ids_the_model_does_not_know_and_sentences_too_long_are_named(tmp_path):
         assert str(path) in str(caught.value)
     with pytest.raises(InputError, match="sentence 0 has 2 tokens but the model takes 1"):
         check_fit(tokens.part(0, 1), 10, 1, path)
+
+
+def test_a_masked_models_tokens_need_the_mask_at_every_position(tmp_path):
+    tokens = Tokens([torch.tensor([1, 4, 2]), torch.tensor([1, 7, 2])], torch.tensor([1, 1]))
+    check_fit(tokens.part(0, 1), 10, 5, tmp_path, mask_token=4)
+    check_fit(tokens, 10, 5, tmp_path)  # a causal model needs none
+    with pytest.raises(
+        InputError, match=r"sentence 1 has token id 7 at its position 1, .* mask token, 4; put it there"
+    ):
+        check_fit(tokens, 10, 5, tmp_path, mask_token=4)
 
 
 def test_tokens_other_than_the_states_were_recorded_from_are_refused(make, tmp_path):

@@ -290,6 +290,51 @@ def test_a_stage_that_is_told_to_end_says_that_what_was_finished_is_kept(run, nu
     assert result.stderr.endswith("interrupted; what was finished is kept\n")
 
 
+STARTED = "import os, signal, sys, threading, time; from linear_shortcuts.settings.program import run\n"
+
+
+def started(code, **options):
+    """What a program ends with that runs `code` as a stage does; it imports no more than that."""
+    return subprocess.run(
+        [sys.executable, "-c", STARTED + code], stderr=subprocess.PIPE, text=True, timeout=50, **options
+    )
+
+
+def test_told_twice_to_end_a_stage_still_ends_in_order():
+    code = "def main():\n    try:\n        os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)\n"
+    code += "    finally:\n        [os.kill(os.getpid(), signal.SIGTERM) for _ in range(9)]\n"
+    code += "        print('swept', file=sys.stderr)\n"
+    result = started(code + "run(main)")
+    assert result.returncode == 143
+    assert result.stderr == "swept\n-c: interrupted; what was finished is kept\n"
+
+
+def test_what_the_reader_of_the_output_may_do():
+    code = "run(lambda: print('mat \\u2212 id ' * {}))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    for number in (1, 10_000):
+        gone = started(code.format(number), stdout=writer)
+        assert (gone.returncode, gone.stderr) == (141, "")
+        if os.path.exists("/dev/full"):
+            with open("/dev/full", "w") as full:
+                assert "its standard output cannot be written (No space left" in refusal(
+                    started(code.format(number), stdout=full)
+                )
+    plain = {**os.environ, "PYTHONIOENCODING": "", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+    said = started(code.format(1), stdout=subprocess.PIPE, env=plain)
+    assert (said.returncode, said.stdout) == (0, "mat \\u2212 id \n")
+    os.close(writer)
+
+
+def test_a_stage_refuses_in_one_printable_line_whatever_it_is_told():
+    code = "from linear_shortcuts.files import InputError\n"
+    code += "def main(): raise InputError('a\\n\\x1b[2Jb' + 'c' * 99_999)\nrun(main)"
+    line = refusal(started(code, env={**os.environ, "WORLD_SIZE": ""}))
+    assert line.startswith("-c, rank ? of : error: a ?[2Jbcc")
+    assert len(line) < 2100
+
+
 def test_a_stage_ends_when_the_dvc_that_started_it_is_gone_and_another_ones_parent_does_not_matter(tmp_path):
     stage_code = "import time; from linear_shortcuts.settings import run\n"
     stage_code += "run(lambda: (time.sleep(3), open('end', 'w').close()))"
