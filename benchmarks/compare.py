@@ -42,7 +42,7 @@ from linear_shortcuts.models.families import PARTS
 from linear_shortcuts.scores.tables import markdown
 from linear_shortcuts.settings.folders import Folders
 from linear_shortcuts.settings.params import read_params
-from linear_shortcuts.states import extraction, hidden_states
+from linear_shortcuts.states import extraction, shards
 from linear_shortcuts.text import tokens
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -145,9 +145,7 @@ class Study:
             checkpoint, dtype=torch.float32
         ).eval()  # as the library has it
         self.data = {split: tokens.load_tokens(self.folders.tokens(split))[0] for split in ("train", "validation")}
-        self.states = {
-            split: hidden_states.HiddenStates.open(self.folders.hidden(split)).stack() for split in self.data
-        }
+        self.states = {split: shards.HiddenStates.open(self.folders.hidden(split)).stack() for split in self.data}
         self.layer_maps = LayerMaps.load(self.folders.layer_maps)
         self.submodule_maps = SubmoduleMaps.load(self.folders.submodule_maps)
 
@@ -178,7 +176,7 @@ class Study:
     def bare_extraction(self) -> float:
         def extract() -> None:
             for data in self.data.values():
-                for _, first, last in hidden_states.shard_ranges(len(data), self.params.extract.sentences_per_shard):
+                for _, first, last in shards.shard_ranges(len(data), self.params.extract.sentences_per_shard):
                     extraction.extract(self.model, data, first, last, self.params.extract.tokens_per_batch)
 
         return seconds(extract)

@@ -28,7 +28,7 @@ from linear_shortcuts.scores import early_exit, exits, measures
 from linear_shortcuts.scores.tables import markdown
 from linear_shortcuts.settings.devices import choose_device
 from linear_shortcuts.settings.params import read_params
-from linear_shortcuts.states import extraction, hidden_states
+from linear_shortcuts.states import extraction
 from linear_shortcuts.text.tokens import Tokens
 
 SHAPES: dict[str, Any] = {
@@ -113,7 +113,7 @@ def study(model: LanguageModel, data: dict[str, Tokens], precision: str, per_bat
     spent: dict[str, float] = {}
 
     def extract(split: str) -> list[extraction.Shard]:
-        ranges = hidden_states.shard_ranges(len(data[split]), 1500)
+        ranges = shards.shard_ranges(len(data[split]), 1500)
         with arithmetic(precision, device):
             return [extraction.extract(model, data[split], first, last, per_batch) for _, first, last in ranges]
 
@@ -147,7 +147,7 @@ def study(model: LanguageModel, data: dict[str, Tokens], precision: str, per_bat
 
     def fixed_exits() -> list[dict[str, Any]]:
         chunks = []
-        for _, first, last in hidden_states.shard_ranges(states.shape[1], 500):
+        for _, first, last in shards.shard_ranges(states.shape[1], 500):
             part = states[:, first:last]
             guesses = exits.layer_guesses(part, layer_maps)
             with arithmetic(precision, device):

@@ -59,7 +59,7 @@ def measure(work: str, n: int, d: int, layers: int) -> dict[str, float]:
     from linear_shortcuts.files import artifacts
     from linear_shortcuts.maps import fitting
     from linear_shortcuts.models.loading import wrap
-    from linear_shortcuts.states import extraction, hidden_states
+    from linear_shortcuts.states import extraction, shards
     from linear_shortcuts.text.tokens import Tokens
 
     torch.manual_seed(0)
@@ -71,8 +71,8 @@ def measure(work: str, n: int, d: int, layers: int) -> dict[str, float]:
 
         def run() -> None:
             with tempfile.TemporaryDirectory() as folder:
-                for number, first, last in hidden_states.shard_ranges(n, ROWS):
-                    for name, value in hidden_states.shard_files(
+                for number, first, last in shards.shard_ranges(n, ROWS):
+                    for name, value in shards.shard_files(
                         extraction.extract(model, tokens, first, last, 1024), number
                     ).items():
                         artifacts.save(Path(folder) / name, value)

@@ -17,7 +17,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from linear_shortcuts.maps import fitting
 from linear_shortcuts.models.loading import wrap
-from linear_shortcuts.states import extraction, hidden_states
+from linear_shortcuts.states import extraction, shards
 from linear_shortcuts.text.tokens import Tokens
 
 CPU = torch.device("cpu")
@@ -46,7 +46,7 @@ def million(tokens: int, layers: int = 12, width: int = 256, length: int = 64, s
         """Recorded anew in each of the two passes of the fit, since nothing is stored."""
 
         def __iter__(self) -> Iterator[extraction.Shard]:
-            for _, first, last in hidden_states.shard_ranges(sentences, sentences_per_shard):
+            for _, first, last in shards.shard_ranges(sentences, sentences_per_shard):
                 yield extraction.extract(model, data, first, last, 1024, "all")
 
     moments = fitting.layer_moments(range(layers), Extraction(), layers, "all", CPU)

@@ -35,7 +35,7 @@ def main() -> None:
     tokens = rows[settings.context].size
 
     recipe = {"settings": vars(settings), "text": text.sha256}
-    with Partial("02_train_models", args.model, recipe) as partial:
+    with Partial("02_train_models", args.model, recipe, code=__file__) as partial:
         resumed, _ = loop.newest_checkpoint(partial)
         with tqdm(total=settings.steps, desc=f"{args.model}: train", unit="step", disable=None) as bar:
 

@@ -19,7 +19,7 @@ def main() -> None:
     from linear_shortcuts.files import Partial, artifacts, ranks
     from linear_shortcuts.models import arithmetic, loading
     from linear_shortcuts.settings import read_params
-    from linear_shortcuts.states import extraction, hidden_states, provenance
+    from linear_shortcuts.states import extraction, provenance, shards
     from linear_shortcuts.text import tokens
 
     params = read_params(args.params)
@@ -37,14 +37,16 @@ def main() -> None:
         how = {"vectors": vectors, "positions": positions, "precision": params.extract.precision}
         card = provenance.states_card(model, tokens_card, sha256, params.corpus, split, len(data), **how)
         recipe = {"card": card, "extract": vars(params.extract), "device": model.device.type}
-        with Partial("04_extract_hidden_states", f"{args.model}.{params.corpus}.{split}", recipe, ranks=own) as partial:
-            shards = hidden_states.shard_ranges(len(data), params.extract.sentences_per_shard)
-            todo = own.share([shard for shard in shards if shard[0] not in partial])
+        with Partial(
+            "04_extract_hidden_states", f"{args.model}.{params.corpus}.{split}", recipe, ranks=own, code=__file__
+        ) as partial:
+            ranges = shards.shard_ranges(len(data), params.extract.sentences_per_shard)
+            todo = own.share([shard for shard in ranges if shard[0] not in partial])
             bar = tqdm(todo, desc=f"{args.model}: {split}", unit=" shards", disable=None if own.first else True)
             with arithmetic(params.extract.precision, model.device):
                 for number, first, last in bar:
                     shard = extraction.extract(model, data, first, last, params.extract.tokens_per_batch, positions)
-                    partial.save(number, hidden_states.shard_files(shard, number))
+                    partial.save(number, shards.shard_files(shard, number))
             if not partial.gather():
                 continue
             partial.publish(folders.hidden(split), card)

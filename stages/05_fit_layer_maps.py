@@ -19,7 +19,7 @@ def main() -> None:
     from linear_shortcuts.files import Partial, ranks
     from linear_shortcuts.maps import fitting, linear_maps
     from linear_shortcuts.settings import choose_device, read_params
-    from linear_shortcuts.states import hidden_states, provenance
+    from linear_shortcuts.states import provenance, shards
     from linear_shortcuts.text import tokens
 
     params = read_params(args.params)
@@ -27,12 +27,12 @@ def main() -> None:
     folders = Folders(args.model, params.corpus)
     own = ranks.join(args.device)
     device = choose_device(args.device)
-    states = hidden_states.HiddenStates.open(folders.hidden("train"))
+    states = shards.HiddenStates.open(folders.hidden("train"))
     tokens.check_rows(len(states), states.width)
     targets = {i: fitting.layer_targets(i, states.layers, params.fit.targets) for i in range(states.layers)}
 
     recipe = {"states": states.fingerprint, "targets": params.fit.targets, "device": device.type}
-    with Partial("05_fit_layer_maps", f"{args.model}.{params.corpus}", recipe, ranks=own) as partial:
+    with Partial("05_fit_layer_maps", f"{args.model}.{params.corpus}", recipe, ranks=own, code=__file__) as partial:
         todo = {i: 1 + len(targets[i]) for i in own.share([i for i in targets if i not in partial])}
         hide = None if own.first else True
         with tqdm(total=len(todo), desc=f"{args.model}: fit", unit=" layers", disable=hide) as bar:

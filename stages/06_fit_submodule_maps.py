@@ -20,13 +20,13 @@ def main() -> None:
     from linear_shortcuts.maps import fitting, linear_maps
     from linear_shortcuts.models import arithmetic, loading
     from linear_shortcuts.settings import read_params
-    from linear_shortcuts.states import hidden_states, provenance
+    from linear_shortcuts.states import provenance, shards
     from linear_shortcuts.text import tokens
 
     params = read_params(args.params)
     entry = params.model(args.model)
     folders = Folders(args.model, params.corpus)
-    states = hidden_states.HiddenStates.open(folders.hidden("train"))
+    states = shards.HiddenStates.open(folders.hidden("train"))
     tokens.check_rows(len(states), states.width)
     own = ranks.join(args.device)
     model = loading.load_registered(entry, args.model, args.device)
@@ -34,7 +34,7 @@ def main() -> None:
     steps = range(len(model.family.steps))
 
     recipe = {"states": states.fingerprint, "device": model.device.type}
-    with Partial("06_fit_submodule_maps", f"{args.model}.{params.corpus}", recipe, ranks=own) as partial:
+    with Partial("06_fit_submodule_maps", f"{args.model}.{params.corpus}", recipe, ranks=own, code=__file__) as partial:
         blocks = range(model.layers) if steps else ()  # of a model read by structure alone, parts are not known
         todo = {block: 2 * len(steps) for block in own.share([b for b in blocks if b not in partial])}
         hide = None if own.first else True

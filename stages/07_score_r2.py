@@ -18,14 +18,14 @@ def main() -> None:
     from linear_shortcuts.maps import fitting, linear_maps
     from linear_shortcuts.scores import measures
     from linear_shortcuts.settings import choose_device, read_params
-    from linear_shortcuts.states import hidden_states, provenance
+    from linear_shortcuts.states import provenance, shards
 
     params = read_params(args.params)
     params.model(args.model)
     folders = Folders(args.model, params.corpus)
     device = choose_device(args.device)
     fitted = linear_maps.LayerMaps.load(folders.layer_maps)
-    states = {split: hidden_states.HiddenStates.open(folders.hidden(split)) for split in SPLITS}
+    states = {split: shards.HiddenStates.open(folders.hidden(split)) for split in SPLITS}
     for part in states.values():
         provenance.check_states(fitted.card, part.card, folders.layer_maps)
     pairs = list(fitted)
@@ -35,8 +35,8 @@ def main() -> None:
     results: dict[str, dict[str, dict]] = {split: {name: {} for name in jumps} for split in SPLITS}
     for split in SPLITS:
         for group in groups:
-            shards = states[split].layers_of(device)
-            parts = tqdm(shards, desc=f"{args.model}: r2 on {split}", unit=" shards", disable=None)
+            recorded = states[split].layers_of(device)
+            parts = tqdm(recorded, desc=f"{args.model}: r2 on {split}", unit=" shards", disable=None)
             scored = measures.r2_pairs(parts, jumps, [pair for pair in pairs if pair[0] in group])
             for name in jumps:
                 results[split][name] |= scored[name]

@@ -23,7 +23,7 @@ def main() -> None:
     from linear_shortcuts.models import cost, loading
     from linear_shortcuts.scores import exits
     from linear_shortcuts.settings import read_params
-    from linear_shortcuts.states import hidden_states, provenance
+    from linear_shortcuts.states import provenance, shards
     from linear_shortcuts.text import tokens
 
     params = read_params(args.params)
@@ -33,7 +33,7 @@ def main() -> None:
     model = loading.load_registered(entry, args.model, args.device)
     layer_maps = linear_maps.LayerMaps.load(folders.layer_maps, model)
     submodule_maps = linear_maps.SubmoduleMaps.load(folders.submodule_maps, model)
-    states = hidden_states.HiddenStates.open(folders.hidden("validation"))
+    states = shards.HiddenStates.open(folders.hidden("validation"))
     for fitted in (layer_maps, submodule_maps):
         provenance.check_states(fitted.card, states.card, fitted.folder)
     data = tokens.load_states_tokens(folders.tokens("validation"), states.card)
@@ -45,8 +45,8 @@ def main() -> None:
         "submodule_maps": artifacts.fingerprint(submodule_maps.card),
     }
     recipe = {**card, "exits": vars(params.exits), "extract": vars(params.extract), "device": model.device.type}
-    with Partial("08_score_exits", f"{args.model}.{params.corpus}", recipe, ranks=own) as partial:
-        chunks = list(hidden_states.shard_ranges(len(data), params.exits.sentences_per_chunk))
+    with Partial("08_score_exits", f"{args.model}.{params.corpus}", recipe, ranks=own, code=__file__) as partial:
+        chunks = list(shards.shard_ranges(len(data), params.exits.sentences_per_chunk))
         todo = own.share([chunk for chunk in chunks if chunk[0] not in partial])
         if todo:  # what can fail late fails now
             exits.score_chunk(model, stacked, data, 0, exits.FEW, *how)

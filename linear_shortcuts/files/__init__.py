@@ -24,5 +24,6 @@ if TYPE_CHECKING:
     from linear_shortcuts.files.partial import PATIENCE as PATIENCE, WORK as WORK, Partial as Partial
     from linear_shortcuts.files.ranks import ALONE as ALONE, Ranks as Ranks, join as join
     from linear_shortcuts.files.seeds import derive as derive
+    from linear_shortcuts.files.sources import code_sha256 as code_sha256
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -16,6 +15,7 @@ from filelock import FileLock, Timeout
 from linear_shortcuts.files import artifacts, atomic, cards
 from linear_shortcuts.files.errors import InputError
 from linear_shortcuts.files.ranks import ALONE, Ranks
+from linear_shortcuts.files.sources import code_sha256
 
 WORK = Path("data/.work")
 PATIENCE = 10.0  # seconds for the orphan of a killed `dvc` to notice and end, before the lock counts as taken
@@ -25,16 +25,18 @@ class Partial:
     """The finished units of one stage run, in `data/.work/<stage>/<item>/<fingerprint>/`.
 
     A unit is a name and one or more files. A unit counts as finished only if it was journalled under the same
-    recipe (parameters, input hashes, our own code) and its files still have the recorded checksums; anything else
-    is computed again. The folder lies outside DVC's outs, because DVC deletes outs before a stage runs. It outlives
-    the stage, its files shared with what was published, because `dvc` can be killed before it has taken them in.
+    recipe (parameters, input hashes), by the same code, and its files still have the recorded checksums; anything else
+    is computed again. `code` is the file that the work begins in, as a rule `__file__`: an edit of what it imports
+    starts anew, an edit elsewhere does not (see `sources`). The folder lies outside DVC's outs, because DVC deletes
+    outs before a stage runs. It outlives the stage, its files shared with what was published, because `dvc` can be
+    killed before it has taken them in.
 
     An exclusive lock, which dies with its process, keeps a second run (or an orphan of a killed `dvc`) away.
 
     Of several ranks the first takes the lock and publishes. Each has a journal of its own, and all journals are read
     whatever the number of ranks that wrote them.
 
-        with Partial("05_fit_layer_maps", "tiny-gpt2", recipe) as partial:
+        with Partial("05_fit_layer_maps", "tiny-gpt2", recipe, code=__file__) as partial:
             for source in layers:
                 if source not in partial:
                     partial.save(source, {f"{source}_{j}.pickle": matrix for j, matrix in fit(source)})
@@ -43,11 +45,18 @@ class Partial:
     """
 
     def __init__(
-        self, stage: str, item: str, recipe: Mapping[str, Any], root: Path = WORK, ranks: Ranks = ALONE
+        self,
+        stage: str,
+        item: str,
+        recipe: Mapping[str, Any],
+        root: Path = WORK,
+        ranks: Ranks = ALONE,
+        *,
+        code: str | Path,
     ) -> None:
         self.ranks = ranks
         self.item_folder = root / stage / item
-        self.folder = self.item_folder / artifacts.fingerprint([recipe, _code_fingerprint()])[:16]
+        self.folder = self.item_folder / artifacts.fingerprint([recipe, code_sha256(code)])[:16]
         self._journal = self.folder.with_suffix(".jsonl" if ranks.first else f".{ranks.rank}.jsonl")
         self.resumed = 0  # units found finished when the run began
         self._units: dict[str, dict[str, Any]] = {}  # name -> {"files": {name: sha256}, "note": anything}
@@ -191,12 +200,3 @@ def _link_or_copy(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
-
-
-def _code_fingerprint() -> str:
-    """SHA-256 of the library's sources: partial results of other code are not continued."""
-    digest = hashlib.sha256()
-    library = Path(__file__).parents[1]
-    for path in sorted(library.rglob("*.py")):
-        digest.update(path.relative_to(library).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()

@@ -13,6 +13,6 @@ if TYPE_CHECKING:
         check_finite as check_finite,
         extract as extract,
     )
-    from linear_shortcuts.states.hidden_states import HiddenStates as HiddenStates
+    from linear_shortcuts.states.shards import HiddenStates as HiddenStates
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

@@ -35,7 +35,7 @@ def main() -> None:
     print(summary)
     steps = settings.training.epochs * training.steps_per_epoch(train, settings.training)
     used = {key: asdict(settings)[key] for key in ("seed", "train_share", "block_size", "network", "training")}
-    with Partial("character_embeddings/03_train", settings.names, recipe(data, used)) as partial:
+    with Partial("character_embeddings/03_train", settings.names, recipe(data, used), code=__file__) as partial:
         with tqdm(total=steps, desc=f"{settings.names}: train", unit="step", disable=None) as bar:
             record = training.train(
                 model, train, validation, settings.training, settings.seed, device, partial,

@@ -33,7 +33,7 @@ def main() -> None:
     strings = experiment.load_strings(settings.dataset.bits)
     name = f"{args.experiment}, {args.variant}"
     item = f"{args.experiment}/{args.variant}"
-    with Partial("tied_embeddings/02_train", item, experiment.recipe(composed, strings)) as partial:
+    with Partial("tied_embeddings/02_train", item, experiment.recipe(composed, strings), code=__file__) as partial:
         with tqdm(total=composed.epochs, desc=f"{name}: train", unit="step", disable=None) as bar:
             trainer, state = experiment.train(
                 composed, experiment.xor(composed.dataset, strings), partial, settings.checkpoint,

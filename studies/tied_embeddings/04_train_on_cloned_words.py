@@ -37,7 +37,9 @@ def main() -> None:
     text = clones.load_text(settings, read_params(args.project), lambda texts: tqdm(texts, desc="read", disable=None))
     for variant in [args.variant] if args.variant else study.VARIANTS:
         recipe = text_model.recipe(text, settings)
-        with Partial("tied_embeddings/04_train_on_cloned_words", f"{settings.corpus}_{variant}", recipe) as partial:
+        with Partial(
+            "tied_embeddings/04_train_on_cloned_words", f"{settings.corpus}_{variant}", recipe, code=__file__
+        ) as partial:
             with tqdm(total=settings.training.steps, desc=f"{variant}: train", unit="step", disable=None) as bar:
                 _, record = text_model.train(
                     text, settings, variant == "tied", partial, lambda step, loss: bar.update(step - bar.n)

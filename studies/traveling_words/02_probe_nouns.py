@@ -29,7 +29,7 @@ def main() -> None:
     recipe = chosen.recipe(
         k=settings.k, distance=settings.distance, blocks=blocks, heads=settings.heads, nouns=listed.ids
     )
-    with Partial("traveling_words/02_probe_nouns", settings.model, recipe) as partial:
+    with Partial("traveling_words/02_probe_nouns", settings.model, recipe, code=__file__) as partial:
         for block in tqdm(blocks, desc=f"{settings.model}: nouns", unit="block", disable=None):
             if block in partial:
                 continue

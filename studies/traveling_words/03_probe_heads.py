@@ -29,7 +29,7 @@ def main() -> None:
     error = attention.check_reading(model, chosen.phrase(settings.trajectory.phrase), readings)
     asked = {"pairs": settings.singular.pairs, "k": settings.k, "distance": settings.distance}
     recipe = chosen.recipe(**asked, blocks=blocks, heads=settings.heads)
-    with Partial("traveling_words/03_probe_heads", settings.model, recipe) as partial:
+    with Partial("traveling_words/03_probe_heads", settings.model, recipe, code=__file__) as partial:
         for block in tqdm(blocks, desc=f"{settings.model}: heads", unit="block", disable=None):
             if block in partial:
                 continue

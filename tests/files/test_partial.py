@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from linear_shortcuts.files import artifacts
+from linear_shortcuts.files import artifacts, sources
 from linear_shortcuts.files.errors import InputError
 from linear_shortcuts.files.partial import Partial
 
@@ -26,10 +26,10 @@ def compute(unit: int) -> np.ndarray:
     return np.arange(5.0) * unit
 
 
-def work(root: Path, *, units: int = UNITS, recipe=RECIPE, out: Path | None = None) -> list[int]:
+def work(root: Path, *, units: int = UNITS, recipe=RECIPE, out: Path | None = None, code=__file__) -> list[int]:
     """A small stage: every unit depends on the one before. Returns the units that had to be computed."""
     computed = []
-    with Partial("stage", "item", recipe, root=root) as partial:
+    with Partial("stage", "item", recipe, root=root, code=code) as partial:
         for unit in range(units):
             if unit not in partial:
                 before = partial.load(f"{unit - 1}.pickle")["total"] if unit else np.zeros(5)
@@ -73,7 +73,7 @@ def test_finished_units_are_not_computed_again(root):
 
 def test_a_run_knows_how_many_units_it_found(root):
     work(root, units=3)
-    with Partial("stage", "item", RECIPE, root=root) as partial:
+    with Partial("stage", "item", RECIPE, root=root, code=__file__) as partial:
         assert partial.resumed == 3
         partial.save(3, {"3.pickle": 0})
         assert partial.resumed == 3
@@ -89,26 +89,55 @@ def test_another_recipe_does_not_see_them(root, other):
 def test_another_item_or_stage_does_not_see_them(root):
     work(root)
     for stage, item in [("stage", "other"), ("other", "item")]:
-        with Partial(stage, item, RECIPE, root=root) as partial:
+        with Partial(stage, item, RECIPE, root=root, code=__file__) as partial:
             assert 0 not in partial
 
 
-def test_other_code_does_not_see_them(root, tmp_path, repository):
-    """The recipe includes our own sources: a copy of the library with one more comment starts anew."""
-    library = tmp_path / "elsewhere" / "linear_shortcuts"
-    shutil.copytree(repository / "linear_shortcuts", library)
-    code = f"""
-        from pathlib import Path
-        from linear_shortcuts.files.partial import Partial
-        with Partial("stage", "item", {RECIPE!r}, root=Path({str(root)!r})) as partial:
-            print(sorted(partial._units))
-            partial.save(0, {{"0.pickle": 1}})
-    """
-    assert run(code, library.parent).stdout == "[]\n"
-    assert run(code, library.parent).stdout == "['0']\n"  # the positive control
-    with open(library / "scores" / "measures.py", "a") as file:
-        file.write("# one more comment\n")
-    assert run(code, library.parent).stdout == "[]\n"
+# The code of a unit of work: a script with a package beside it, and a library in which `maps` builds on `files`.
+TREE = {
+    "study/script.py": "from toy import fitting\nfrom toy.settings import N\ndef main():\n    from library import fit",
+    "study/toy/__init__.py": "",
+    "study/toy/fitting.py": "from . import losses\nfrom toy.losses import loss",
+    "study/toy/losses.py": "loss = 1",
+    "study/toy/settings.py": "N = 3",
+    "study/toy/figures.py": "from toy.losses import loss",
+    "library/__init__.py": "if True:\n    from library.maps import fit as fit\n    from library.plots.all import draw",
+    "library/maps/__init__.py": "if TYPE_CHECKING:\n    from library.maps.fitting import fit as fit",
+    "library/maps/fitting.py": "from library.files.errors import Error\nfrom library.settings import read\nimport json",
+    "library/maps/reading.py": "",
+    "library/plots/all.py": "from library.maps import fit",
+    "library/files/errors.py": "",
+    "library/settings/__init__.py": "def read(): pass",
+}
+USED = ["study/script.py", "study/toy/fitting.py", "study/toy/losses.py", "library/maps/fitting.py"]
+
+
+@pytest.mark.parametrize("edited", TREE)
+def test_an_edit_of_what_the_script_runs_through_starts_anew_and_no_other_edit_does(
+    root, tmp_path, monkeypatch, edited
+):
+    for name, text in TREE.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "json.py").write_text("a stranger beside the library, as in a folder of installed packages")
+    monkeypatch.setattr(sources, "LIBRARY", tmp_path / "library")
+    script = tmp_path / "study/script.py"
+    assert work(root, units=2, code=script) == [0, 1]
+    assert work(root, units=2, code=script) == []
+    with open(tmp_path / edited, "a") as file:
+        file.write("\n# one more comment\n")
+    assert work(root, units=2, code=script) == ([0, 1] if edited in USED else [])
+
+
+def test_the_same_code_elsewhere_is_the_same_code(tmp_path, monkeypatch):
+    found = set()
+    for place in ("here", "there"):
+        for name, text in TREE.items():
+            (tmp_path / place / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / place / name).write_text(text)
+        monkeypatch.setattr(sources, "LIBRARY", tmp_path / place / "library")
+        found.add(sources.code_sha256(tmp_path / place / "study/script.py"))
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize("damage", ["changed", "cut", "deleted"])
@@ -126,11 +155,11 @@ def test_a_damaged_file_costs_its_own_unit_and_no_other(root, damage):
 
 def test_a_unit_of_several_files_is_intact_only_if_all_are(root):
     files = {"a.pickle": 1, "b.pickle": 2}
-    with Partial("stage", "item", RECIPE, root=root) as partial:
+    with Partial("stage", "item", RECIPE, root=root, code=__file__) as partial:
         partial.save("pair", files)
         partial.save("single", {"c.pickle": 3})
     (the_folder(root) / "b.pickle").unlink()
-    with Partial("stage", "item", RECIPE, root=root) as partial:
+    with Partial("stage", "item", RECIPE, root=root, code=__file__) as partial:
         assert "pair" not in partial
         assert "single" in partial
         assert list(partial.checksums()) == ["c.pickle"]
@@ -162,20 +191,20 @@ def test_a_unit_killed_before_it_was_journalled_is_computed_again(root):
 
 
 def test_a_unit_saved_twice_keeps_the_last(root):
-    with Partial("stage", "item", RECIPE, root=root) as partial:
+    with Partial("stage", "item", RECIPE, root=root, code=__file__) as partial:
         partial.save("checkpoint", {"x.pickle": "old"}, note=1)
         partial.save("checkpoint", {"x.pickle": "new"}, note=2)
-    with Partial("stage", "item", RECIPE, root=root) as partial:
+    with Partial("stage", "item", RECIPE, root=root, code=__file__) as partial:
         assert "checkpoint" in partial
         assert (partial.load("x.pickle"), partial.note("checkpoint")) == ("new", 2)
 
 
 @pytest.mark.parametrize("note", [None, 3, [1, 2], {"ranks": {"0": 1}, "é": 0.5}, (1, 2), {0: "zero"}])
 def test_a_note_reads_the_same_before_and_after_resuming(root, note):
-    with Partial("stage", "item", RECIPE, root=root) as partial:
+    with Partial("stage", "item", RECIPE, root=root, code=__file__) as partial:
         partial.save("unit", {"x.pickle": 0}, note)
         before = partial.note("unit")
-    with Partial("stage", "item", RECIPE, root=root) as partial:
+    with Partial("stage", "item", RECIPE, root=root, code=__file__) as partial:
         assert partial.note("unit") == before
     assert json.dumps(before) == json.dumps(note)
 
@@ -286,7 +315,7 @@ def another_process_at_work(root: Path):
         import time
         from pathlib import Path
         from linear_shortcuts.files.partial import Partial
-        with Partial("stage", "item", {RECIPE!r}, root=Path({str(root)!r})) as partial:
+        with Partial("stage", "item", {RECIPE!r}, root=Path({str(root)!r}), code={__file__!r}) as partial:
             partial.save(0, {{"0.pickle": 1}})
             print("at work", flush=True)
             time.sleep(120)
@@ -309,17 +338,17 @@ def test_a_second_process_is_refused_until_the_first_is_killed(root, monkeypatch
         assert str(root / "stage" / "item") in str(caught.value)
         with pytest.raises(InputError, match="another process"):  # whatever its recipe, as both would publish
             work(root, recipe={"another": "recipe"})
-        with Partial("stage", "other item", RECIPE, root=root):
+        with Partial("stage", "other item", RECIPE, root=root, code=__file__):
             pass  # the positive control: another item is free
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        with Partial("stage", "item", RECIPE, root=root) as partial:
+        with Partial("stage", "item", RECIPE, root=root, code=__file__) as partial:
             assert 0 in partial  # what it had finished is kept
 
 
 def test_an_error_inside_releases_the_lock(root):
     def fail() -> None:
-        with Partial("stage", "item", RECIPE, root=root):
+        with Partial("stage", "item", RECIPE, root=root, code=__file__):
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -90,22 +90,27 @@ class _Neighbours(Ranks):
 
 def test_the_journals_of_all_ranks_are_read_by_any_number_of_them(tmp_path):
     with ExitStack() as stack:
-        ranks = [Partial("05", "item", {}, root=tmp_path, ranks=_Neighbours(rank, 3)) for rank in range(3)]
+        ranks = [
+            Partial("05", "item", {}, root=tmp_path, ranks=_Neighbours(rank, 3), code=__file__) for rank in range(3)
+        ]
         for rank, partial in enumerate(map(stack.enter_context, ranks)):
             partial.save(rank, {f"{rank}.pickle": rank})
         assert [partial.gather() for partial in ranks] == [True, False, False]
-    with Partial("05", "item", {}, root=tmp_path) as partial:
+    with Partial("05", "item", {}, root=tmp_path, code=__file__) as partial:
         assert partial.resumed == 3
         assert sorted(partial.checksums()) == ["0.pickle", "1.pickle", "2.pickle"]
     (partial.folder / "1.pickle").write_bytes(b"damaged")
-    with Partial("05", "item", {}, root=tmp_path) as partial:
+    with Partial("05", "item", {}, root=tmp_path, code=__file__) as partial:
         assert partial.resumed == 2
     assert len(list(partial.item_folder.glob("*.jsonl"))) == 1
 
 
 def test_a_rank_at_work_under_other_settings_is_named_though_its_share_was_empty(tmp_path):
     with ExitStack() as stack:
-        ranks = [Partial("05", "item", {"x": rank}, root=tmp_path, ranks=_Neighbours(rank, 2)) for rank in range(2)]
+        ranks = [
+            Partial("05", "item", {"x": rank}, root=tmp_path, ranks=_Neighbours(rank, 2), code=__file__)
+            for rank in range(2)
+        ]
         for partial in ranks:
             stack.enter_context(partial)
         ranks[0].save(0, {"0.pickle": 0})

@@ -27,12 +27,12 @@ def fitted(request, tmp_path_factory):
         {},
     )
     moments = layer_moments(range(model.layers), [shard], model.layers, "all", torch.device("cpu"))
-    with Partial("05", "item", {}, root=folder) as partial:
+    with Partial("05", "item", {}, root=folder, code=__file__) as partial:
         for source in range(model.layers):
             targets = layer_targets(source, model.layers, "all")
             partial.save(source, layer_files(source, targets, moments[source].solve().matrices))
         partial.publish(folder / "layers", card)
-    with Partial("06", "item", {}, root=folder) as partial:
+    with Partial("06", "item", {}, root=folder, code=__file__) as partial:
         for block, steps in submodule_moments(model, range(model.layers), [shard]).items():
             partial.save(
                 block, submodule_files(block, model.family.sources, [step.solve().matrices[0] for step in steps])

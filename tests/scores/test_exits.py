@@ -38,12 +38,12 @@ def study(model, folder, train=200, validation=60):
     shard = extract(model, tiny.tokens(model, train, seed=1), 0, train, 500)
     card = maps_card(states_card(model, {}, "0" * 64, "corpus", "train", train), {})
     moments = layer_moments(range(model.layers), [shard], model.layers, "all", torch.device("cpu"))
-    with Partial("05", "item", {}, root=folder) as partial:
+    with Partial("05", "item", {}, root=folder, code=__file__) as partial:
         for source in range(model.layers):
             targets = layer_targets(source, model.layers, "all")
             partial.save(source, layer_files(source, targets, moments[source].solve().matrices))
         partial.publish(folder / "layers", card)
-    with Partial("06", "item", {}, root=folder) as partial:
+    with Partial("06", "item", {}, root=folder, code=__file__) as partial:
         for block, steps in submodule_moments(model, range(model.layers), [shard]).items():
             partial.save(
                 block, submodule_files(block, model.family.sources, [step.solve().matrices[0] for step in steps])

@@ -8,8 +8,8 @@ from linear_shortcuts.files.errors import InputError
 from linear_shortcuts.files.partial import Partial
 from linear_shortcuts.models.precision import arithmetic
 from linear_shortcuts.states.extraction import count_vectors, extract
-from linear_shortcuts.states.hidden_states import HiddenStates, shard_files, shard_ranges
 from linear_shortcuts.states.provenance import states_card
+from linear_shortcuts.states.shards import HiddenStates, shard_files, shard_ranges
 from linear_shortcuts.text.tokens import Tokens
 
 
@@ -73,7 +73,7 @@ def test_a_value_that_is_not_finite_stops_with_layer_and_sentence(model):
 def test_stored_shards_come_back_in_order_and_a_damaged_one_is_refused(model, tmp_path):
     tokens = tiny.tokens(model, 30)
     card = states_card(model, {}, "0" * 64, "corpus", "train", 30)
-    with Partial("04", "item", {}, root=tmp_path / "work") as partial:
+    with Partial("04", "item", {}, root=tmp_path / "work", code=__file__) as partial:
         for number, first, last in shard_ranges(30, 8):
             partial.save(number, shard_files(extract(model, tokens, first, last, 100), number))
         partial.publish(tmp_path / "hidden", card)

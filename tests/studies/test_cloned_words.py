@@ -251,7 +251,7 @@ def test_distances_are_euclidean_and_exactly_zero_for_equal_vectors():
 
 def run(text, tied, root, changes=None, on_step=lambda step, loss: None):
     chosen = replace(SMALL, training=replace(TRAINING, **(changes or {})))
-    with Partial("clones", "none", text_model.recipe(text, chosen), root=root) as partial:
+    with Partial("clones", "none", text_model.recipe(text, chosen), root=root, code=__file__) as partial:
         return text_model.train(text, chosen, tied, partial, on_step)
 
 

@@ -6,7 +6,8 @@ import imports
 import pytest
 import yaml
 
-SILENT = {"files", "settings"}  # see tests/whole/test_architecture.py
+from linear_shortcuts.files.sources import SILENT, is_silent
+
 STAGES = {
     f"{study.name}: {name}": (study, stage)
     for study in imports.STUDIES
@@ -21,10 +22,10 @@ def test_a_stage_lists_its_script_the_rooms_of_the_library_and_the_modules_of_it
     assert script.as_posix() in deps
     used = imports.closure(imports.REPOSITORY / script)
     listed = {dep.rpartition("/")[2] for dep in deps if dep.startswith("linear_shortcuts/")}
-    assert listed == imports.rooms(used) - SILENT
+    assert listed == imports.rooms(used) - set(SILENT)
     package = study / study.name
-    own = {path.relative_to(imports.REPOSITORY).as_posix() for path in used if path.is_relative_to(package)}
-    own = {path for path in own if not path.endswith(("settings.py", "__init__.py"))}  # their values are params
+    own = {path for path in used if path.is_relative_to(package) and not is_silent(path)}
+    own = {path.relative_to(imports.REPOSITORY).as_posix() for path in own}
     assert own - set(deps) == set()
     assert len(set(deps)) == len(deps)
 

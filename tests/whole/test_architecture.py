@@ -13,6 +13,8 @@ import imports
 import pytest
 import yaml
 
+from linear_shortcuts.files.sources import SILENT
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 LIBRARY = sorted(imports.LIBRARY.rglob("*.py"))
 STAGES = sorted((REPOSITORY / "stages").glob("*.py"))
@@ -25,9 +27,6 @@ DOORS = {"__init__.py", "__main__.py", "_door.py"}  # outside every room
 # Pure: values in, values out.
 CORE = ("files/seeds.py", "models/cost.py", "maps/regression.py", "scores/measures.py", "scores/early_exit.py")
 FILES = {"dvc", "json", "os", "pathlib", "pickle", "shutil", "tempfile", "yaml", "zipfile", "sys", "subprocess"}
-# What no stage names: an edit there changes no number. `files` writes bytes that any later reader opens, and the seeds
-# in it are pinned by a test; `settings` checks values that dvc.yaml lists as params.
-SILENT = {"files", "settings"}
 
 
 def top(modules: set[str]) -> set[str]:
@@ -222,7 +221,7 @@ def test_a_stage_lists_its_script_and_exactly_the_rooms_that_its_code_runs_throu
     script, deps = script_of(stage), DVC[stage]["deps"]
     assert f"stages/{script.name}" in deps
     listed = {dep.partition("/")[2] for dep in deps if dep.startswith("linear_shortcuts/")}
-    assert listed == imports.rooms(imports.closure(script)) - SILENT
+    assert listed == imports.rooms(imports.closure(script)) - set(SILENT)
 
 
 @pytest.mark.parametrize("stage", DVC)
@@ -313,7 +312,7 @@ from linear_shortcuts.files import cards, partial, ranks
 from linear_shortcuts.maps import fitting, linear_maps, regression
 from linear_shortcuts.models import cost, language_model, loading
 from linear_shortcuts.scores import early_exit, exits, tables
-from linear_shortcuts.states import extraction, hidden_states, provenance
+from linear_shortcuts.states import extraction, shards, provenance
 from linear_shortcuts.text import tokens
 print("torch" in sys.modules, "transformers" in sys.modules)
 """

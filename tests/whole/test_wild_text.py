@@ -12,7 +12,7 @@ import yaml
 from toy import WORDS, make_study, run_stages, stage
 
 from linear_shortcuts.files import artifacts
-from linear_shortcuts.states import hidden_states
+from linear_shortcuts.states import shards
 
 KEPT = [
     "x",
@@ -70,7 +70,7 @@ def test_whatever_was_read_is_tokenized_and_recorded(wild, kind, tmp_path):
     assert cut >= 1, "the megabyte at least"
     assert skipped >= (2 if kind == "bert" else 0)
     for split, count in ((name, int(kept)) for kept, name, *_ in said):
-        states = hidden_states.HiddenStates.open(tmp_path / f"run/data/toy-{kind}/my-text/hidden_{split}").stack()
+        states = shards.HiddenStates.open(tmp_path / f"run/data/toy-{kind}/my-text/hidden_{split}").stack()
         assert states.shape[1] == count
         assert torch.isfinite(states).all()
 
@@ -93,7 +93,7 @@ def test_a_tokenizer_without_a_pad_token_makes_no_difference(wild, tmp_path):
             config = json.loads((folder / "gpt2/config.json").read_text())
             (folder / "gpt2/config.json").write_text(json.dumps(config | {"pad_token_id": None}))
         run_stages(folder, "toy-gpt2", [stage(3), stage(4)])
-        states[name] = hidden_states.HiddenStates.open(folder / "data/toy-gpt2/my-text/hidden_train").stack()
+        states[name] = shards.HiddenStates.open(folder / "data/toy-gpt2/my-text/hidden_train").stack()
     assert torch.equal(states["with"], states["without"])
 
 

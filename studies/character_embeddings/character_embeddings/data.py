@@ -66,6 +66,5 @@ def load_counts(folder: Path, orders: Iterable[int]) -> dict[int, CountModel]:
 
 
 def recipe(data: Data, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What partial work depends on besides the library: the names, the study's own code, and some settings."""
-    code = {path.name: artifacts.file_sha256(path) for path in sorted(Path(__file__).parent.glob("*.py"))}
-    return {"names": artifacts.fingerprint(data.names), "code": code, "settings": settings}
+    """What partial work depends on besides code: the names and some settings."""
+    return {"names": artifacts.fingerprint(data.names), "settings": settings}

@@ -22,7 +22,7 @@ from linear_shortcuts.maps import LayerMaps, SubmoduleMaps, fitting, linear_maps
 from linear_shortcuts.models import LanguageModel, cost, loading, longest, stand_in_steps
 from linear_shortcuts.scores import early_exit, exits, measures, tables
 from linear_shortcuts.settings import SPLITS, Params, choose_device, known, sentences_file
-from linear_shortcuts.states import Shard, extraction, hidden_states
+from linear_shortcuts.states import Shard, extraction, shards
 from linear_shortcuts.text import Tokens, tokens
 
 MADE_BY = "studies/lambda_bert/05_shortcut.py"
@@ -80,7 +80,7 @@ def tokenize(
 
 def extract(model: LanguageModel, sentences: Tokens, params: Params, steps: Callable[[Any], Any]) -> Shard:
     """The states and attention outputs of all sentences; steps: wraps the shards to show progress."""
-    ranges = list(hidden_states.shard_ranges(len(sentences), params.extract.sentences_per_shard))
+    ranges = list(shards.shard_ranges(len(sentences), params.extract.sentences_per_shard))
     parts = [
         extraction.extract(model, sentences, first, last, params.extract.tokens_per_batch)
         for _, first, last in steps(ranges)
@@ -118,7 +118,7 @@ def score(
     jumps = {"mat": layer_maps.jump, "id": lambda states, source, target: states}
     r2 = measures.r2_pairs([shard.hidden_states.to(model.device)], jumps, list(layer_maps))
     chunks = []
-    for _, first, last in steps(list(hidden_states.shard_ranges(len(sentences), params.exits.sentences_per_chunk))):
+    for _, first, last in steps(list(shards.shard_ranges(len(sentences), params.exits.sentences_per_chunk))):
         states, part = shard.hidden_states[:, first:last].to(model.device), sentences.part(first, last)
         room = params.extract.tokens_per_batch
         guesses = exits.layer_guesses(states, layer_maps)

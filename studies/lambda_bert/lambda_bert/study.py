@@ -16,7 +16,7 @@ from lambda_bert.models import new_model
 from lambda_bert.pairs import VALIDATION, PairDataset
 from lambda_bert.pretraining import PairCollator, PairTrainer, locked
 from lambda_bert.settings import Settings
-from linear_shortcuts.files import WORK, artifacts, derive
+from linear_shortcuts.files import WORK, artifacts, code_sha256, derive
 
 
 def load_pairs(settings: Settings) -> tuple[PairDataset, PairDataset]:
@@ -88,12 +88,11 @@ def history(trainer: PairTrainer) -> list[dict[str, float]]:
 
 
 def recipe(settings: Settings, model: str, train: PairDataset) -> dict[str, Any]:
-    """All that the weights follow from: text, settings, and the study's own code."""
-    code = ("configuration_lambdabert", "modeling_lambdabert", "models", "pairs", "pretraining", "study")
+    """All that the weights follow from: text, settings, and code."""
     return {
         "model": model,
         "pairs": train.sha256,
-        "code": {name: artifacts.file_sha256(Path(__file__).with_name(f"{name}.py")) for name in code},
+        "code": code_sha256(__file__),
         **{name: value for name, value in asdict(settings).items() if name in ("seed", "task", "shape", "pretrain")},
     }
 

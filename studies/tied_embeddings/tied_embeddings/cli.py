@@ -481,7 +481,9 @@ def train(builder: Builder, out: Path, restore: Path | None, bar: bool, **values
         raise InputError(f"{restore} has {restored['epoch']} epochs; give --epochs at least as many")
     sequences = dataset.strings if run.text is None else dataset.sentences
     recipe = {**experiment.recipe(run, sequences), "restore": str(restore)}
-    with Partial("tied_embeddings/train", artifacts.fingerprint(str(out.resolve()))[:16], recipe) as partial:
+    with Partial(
+        "tied_embeddings/train", artifacts.fingerprint(str(out.resolve()))[:16], recipe, code=__file__
+    ) as partial:
         with tqdm(total=run.epochs, desc="train", unit="epoch", disable=None if bar else True) as shown:
 
             def watch(done: int) -> None:

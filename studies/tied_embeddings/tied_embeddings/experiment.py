@@ -119,11 +119,10 @@ def _newest(partial: Partial | None) -> State | None:
 
 
 def recipe(run: Run, sequences: Mapping[str, Iterable[torch.Tensor]]) -> dict[str, Any]:
-    """What partial work depends on besides the library: the settings, the study's own code, and the dataset's
-    sequences by split, strings or sentences."""
-    code = {path.name: artifacts.file_sha256(path) for path in sorted(Path(__file__).parent.glob("*.py"))}
+    """What partial work depends on besides code: the settings and the dataset's sequences by split, strings or
+    sentences."""
     data = {split: [row.tolist() for row in part] for split, part in sequences.items()}
-    return {"run": asdict(run), "sequences": artifacts.fingerprint(data), "code": code}
+    return {"run": asdict(run), "sequences": artifacts.fingerprint(data)}
 
 
 # --- run folders -------------------------------------------------------------------------------------------

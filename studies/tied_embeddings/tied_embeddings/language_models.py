@@ -277,7 +277,9 @@ def trained(
     tokenizer = load_tokenizer(entry.checkpoint, entry.revision, trust_remote_code=entry.trust_remote_code)
     rows = {context: tokenizers.pack([list(sentences["train"])], tokenizer, context) for context in options.contexts}
     recipe = {"settings": vars(options), "text": artifacts.fingerprint([row.tolist() for row in rows.values()])}
-    with Partial("tied_embeddings/05_measure_language_models", f"{shape}_{tied}", recipe, work) as partial:
+    with Partial(
+        "tied_embeddings/05_measure_language_models", f"{shape}_{tied}", recipe, work, code=__file__
+    ) as partial:
         recent: list[float] = []
 
         def keep(step: int, loss: float) -> None:

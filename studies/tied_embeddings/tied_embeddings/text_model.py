@@ -118,10 +118,9 @@ class Record:
 
 
 def recipe(text: ClonedText, settings: Clones) -> dict[str, Any]:
-    """What partial work depends on besides the library: the text, the study's own code, and the settings."""
-    code = {path.name: artifacts.file_sha256(path) for path in sorted(Path(__file__).parent.glob("*.py"))}
+    """What partial work depends on besides code: the text and the settings."""
     sentences = {split: [ids.tolist() for ids in rows] for split, rows in text.sentences.items()}
-    return {"text": artifacts.fingerprint([sentences, text.words]), "code": code, "settings": asdict(settings)}
+    return {"text": artifacts.fingerprint([sentences, text.words]), "settings": asdict(settings)}
 
 
 def train(

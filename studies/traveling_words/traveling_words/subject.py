@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from linear_shortcuts.files import InputError, artifacts
+from linear_shortcuts.files import InputError
 from linear_shortcuts.models import LanguageModel, load_registered, load_tokenizer
 from traveling_words.geometry import Norm, read_norm
 from traveling_words.settings import Settings
@@ -61,8 +59,8 @@ class Subject:
         return {"model": self.model.name, **self.model.identity}
 
     def recipe(self, **settings: Any) -> dict[str, Any]:
-        """What partial work depends on besides the library: the model, the study's own code, and some settings."""
-        return {"card": self.card, "code": _code_sha256(), "settings": settings}
+        """What partial work depends on besides code: the model and some settings."""
+        return {"card": self.card, "settings": settings}
 
 
 def load_subject(settings: Settings, device: str) -> Subject:
@@ -89,13 +87,6 @@ def subject_of(model: LanguageModel, tokenizer: Any) -> Subject:
         )
     norm = read_norm(model.network.get_submodule(family.final_norm))
     return Subject(model, Vocabulary(tokenizer), norm)
-
-
-def _code_sha256() -> str:
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + artifacts.file_sha256(path).encode())
-    return digest.hexdigest()
 
 
 # --- tokens ------------------------------------------------------------------------------------------------
