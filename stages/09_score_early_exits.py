@@ -22,14 +22,13 @@ def main() -> None:
     folders = Folders(args.model, params.corpus)
     fixed = artifacts.load_mapping(folders.fixed_exits, "records", "cost", "card", made_by="stages/08_score_exits.py")
     cost = Cost(**fixed["cost"])
-    grids = {
-        "mat": sorted(params.early_exit.lambdas),
-        "id": sorted(params.early_exit.lambdas + params.early_exit.id_lambdas),
-    }
+    grid = params.early_exit.lambdas
+    grids = {"mat": grid, "id": grid + params.early_exit.id_lambdas}
+    quantiles = params.early_exit.quantiles
     records = []
-    for mapping, lambdas in grids.items():
+    for mapping, grid in grids.items():
         readouts = sorted((r for r in fixed["records"] if r["mapping"] == mapping), key=lambda r: r["layer"])
-        records += early_exit.sweep(readouts, fixed["positions"], lambdas, mapping, cost)
+        records += early_exit.sweep(readouts, fixed["positions"], grid, mapping, cost, quantiles)
     artifacts.save(folders.early_exits, {"records": records, "card": fixed["card"]})
     print(f"{args.model}: {len(records)} thresholds swept, in {folders.early_exits}")
 

@@ -1,11 +1,13 @@
 """Early exit: leave at the first layer that is confident enough. A lookup in the read-outs of the fixed exits.
 
 The confidence of a read-out is its margin, the difference of its two largest probabilities. It does not depend on the
-threshold, so one pass through the model serves every threshold there is.
+threshold, so one pass through the model serves every threshold there is: the paper's grid, and quantiles of what was
+observed, where the grid leaves gaps.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +17,8 @@ from torch import Tensor
 from linear_shortcuts.models import Cost
 from linear_shortcuts.scores.measures import in_top
 
+LAMBDA_WEIGHT = 0.9
+
 
 def thresholds(lambda_: float, positions: Tensor) -> Tensor:
     """The confidence an exit needs at each of n sampled positions, after Schuster et al. (2022).
@@ -22,7 +26,22 @@ def thresholds(lambda_: float, positions: Tensor) -> Tensor:
     0.9 lambda + 0.1 exp(-4 t / N), with N the mean of t + 1 over the samples.
     """
     t = positions.double()
-    return 0.9 * lambda_ + 0.1 * torch.exp(-4 * t / (t + 1).mean())
+    return LAMBDA_WEIGHT * lambda_ + 0.1 * torch.exp(-4 * t / (t + 1).mean())
+
+
+def spread(margins: Tensor, positions: Tensor, number: int) -> list[float]:
+    """Lambdas at which the mean layers run lie evenly between 1 and L, wherever confidence crowds; at most `number`.
+
+    margins: (L + 1, n), as in `exit_layers`; nan never exits. A sample has left by layer l at every lambda below the
+    largest that its margins up to l allow. The share of these values, over samples and the layers 1..L-1, that a lambda
+    reaches is its mean layers, less 1, in parts of L - 1: so they are quantiles of these values.
+    """
+    allowed = (margins[1:-1].double() - thresholds(0.0, positions)) / LAMBDA_WEIGHT
+    left = allowed.nan_to_num(nan=-math.inf).cummax(dim=0).values.flatten().sort().values
+    if not len(left):
+        return []
+    ranks = torch.linspace(0, len(left) - 1, number + 2, dtype=torch.float64)[1:-1].round().long()
+    return sorted({round(value, 6) for value in left[ranks].tolist() if math.isfinite(value)})
 
 
 def exit_layers(margins: Tensor, positions: Tensor, lambda_: float) -> Tensor:
@@ -54,11 +73,17 @@ def crossing(x: Tensor, y: Tensor, level: float) -> float | None:
 
 
 def sweep(
-    readouts: Sequence[Mapping[str, Tensor]], positions: Tensor, lambdas: Iterable[float], mapping: str, cost: Cost
+    readouts: Sequence[Mapping[str, Tensor]],
+    positions: Tensor,
+    grid: Iterable[float],
+    mapping: str,
+    cost: Cost,
+    quantiles: int = 0,
 ) -> list[dict[str, Any]]:
-    """One record per lambda: where every sample leaves, with what prediction, at what cost.
+    """One record per lambda, in rising order: where every sample leaves, with what prediction, at what cost.
 
     readouts: of one mapping at the layers 0..L, with `top_ids` (n, 10), `top_probabilities` (n, 2), `surprisal` (n,).
+    grid: lambdas. quantiles: how many more to take from the observed confidence, see `spread`.
     """
     last = len(readouts) - 1
     probabilities = torch.stack([readout["top_probabilities"] for readout in readouts])
@@ -67,8 +92,9 @@ def sweep(
     surprisal = torch.stack([readout["surprisal"] for readout in readouts])
     samples = torch.arange(len(positions))
     full = cost.full(last).sum()
+    grid = set(grid)
     records = []
-    for lambda_ in lambdas:
+    for lambda_ in sorted(grid.union(spread(margins, positions, quantiles))):
         layers = exit_layers(margins, positions, lambda_)
         chosen = top_ids[layers, samples]
         records.append(
@@ -76,6 +102,7 @@ def sweep(
                 "type": "early_exit",
                 "mapping": mapping,
                 "lambda": lambda_,
+                "swept": "grid" if lambda_ in grid else "quantile",
                 "exit_layers": layers,
                 "top_ids": chosen,
                 "surprisal": surprisal[layers, samples],

@@ -210,9 +210,10 @@ def by_layer(exits: Table, panel: str) -> str:
 
 
 def by_lambda(early: Sequence[Mapping[str, Any]]) -> str:
-    """One row per mapping and threshold: mean layers run, relative cost, Precision@1."""
+    """One row per mapping and threshold of the grid: mean layers run, relative cost, Precision@1."""
     rows = [
         [r["mapping"], f"{r['lambda']:g}", r["mean_layers"], r["relative_cost"], float(r["correct"].double().mean())]
         for r in early
+        if r["swept"] == "grid"
     ]
     return markdown(["mapping", "lambda", "mean layers", "relative cost", "Precision@1"], rows)

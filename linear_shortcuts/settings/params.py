@@ -114,6 +114,7 @@ class Bootstrap:
 class EarlyExit:
     lambdas: tuple[float, ...] = field(metadata={"nonempty": True})
     id_lambdas: tuple[float, ...]
+    quantiles: int = at_least(0)
     precision: float = between(0.01, 1)
 
 

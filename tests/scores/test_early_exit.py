@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from linear_shortcuts.models.cost import Cost
-from linear_shortcuts.scores.early_exit import crossing, exit_layers, saving, sweep
+from linear_shortcuts.scores.early_exit import crossing, exit_layers, saving, spread, sweep
 
 LAYERS, SAMPLES = 5, 40
 COST = Cost(blocks=torch.full((LAYERS, SAMPLES), 10.0, dtype=torch.float64), head=3.0, jump=2.0)
@@ -64,7 +64,7 @@ def test_every_threshold_equals_a_loop_over_samples(seed, lambda_):
 
 def test_a_lambda_nothing_reaches_is_the_full_model_and_one_all_reach_is_layer_one():
     made, where = readouts(0), positions(0)
-    never, always = sweep(made, where, [1.112, -1.112], "id", COST)
+    always, never = sweep(made, where, [-1.112, 1.112], "id", COST)
     assert (never["exit_layers"] == LAYERS).all()
     assert never["correct"].mean() == 1
     assert (always["exit_layers"] == 1).all()
@@ -79,6 +79,59 @@ def test_the_mean_layer_never_falls_as_lambda_grows():
     assert layers[0] < layers[-1]
 
 
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), number=st.integers(0, 60), crowded=st.floats(1e-4, 1))
+def test_thresholds_from_quantiles_run_evenly_spaced_layers_wherever_confidence_crowds(seed, number, crowded):
+    generator = torch.Generator().manual_seed(seed)
+    margins = 1 - crowded * torch.rand(LAYERS + 1, 300, generator=generator)
+    margins[:, :3] = torch.nan  # a mapping that diverged never exits
+    where = torch.randint(0, 30, (300,), generator=generator)
+    lambdas = spread(margins, where, number)
+    layers = [float(exit_layers(margins, where, lambda_).double().mean()) for lambda_ in lambdas]
+    evenly = torch.linspace(1, LAYERS, number + 2, dtype=torch.float64)[1:-1]
+    possible = evenly[evenly <= LAYERS - 3 / 300 * (LAYERS - 1)]
+    assert len(lambdas) >= len(possible) - 1
+    torch.testing.assert_close(torch.tensor(layers, dtype=torch.float64)[: len(possible)], possible, atol=0.05, rtol=0)
+
+
+def test_one_block_has_no_threshold_to_find():
+    assert spread(torch.rand(2, 30), positions(0)[:30], 5) == []
+
+
+def test_the_saving_rests_on_no_gap_of_the_grid():
+    """Confidence that crowds between two thresholds of the grid, and precision that rises sooner than layers."""
+    samples = 1000
+    generator = torch.Generator().manual_seed(0)
+    margins = 0.9 * (0.91 + 0.08 * torch.rand(LAYERS + 1, samples, generator=generator))
+    right = torch.arange(samples) % 3 == 0  # the others are right from layer 2 on
+    made = [
+        {
+            "top_ids": torch.where(right | torch.tensor(layer >= 2), 1, 2)[:, None].expand(-1, 10),
+            "top_probabilities": torch.stack([1 + margins[layer], 1 - margins[layer]], dim=1) / 2,
+            "surprisal": torch.zeros(samples),
+        }
+        for layer in range(LAYERS + 1)
+    ]
+    where = torch.full((samples,), 10_000)  # so late that lambda alone decides
+    grid = [-1.112, *(k / 10 for k in range(11)), 1.112]
+    cost = Cost(blocks=torch.full((LAYERS, samples), 10.0, dtype=torch.float64), head=3.0, jump=2.0)
+
+    def found(quantiles):
+        return saving(sweep(made, where, grid, "id", cost, quantiles), 0.95, "mean_layers", LAYERS)
+
+    # Every threshold there is, one by one, each sample looked up in the rule itself.
+    read = torch.stack([m["top_probabilities"][:, 0] - m["top_probabilities"][:, 1] for m in made]).double()
+    rest = 0.1 * math.exp(-4 * 10_000 / 10_001)
+    points = []
+    for lambda_ in ((read[1:-1].flatten() - rest) / 0.9).sort().values.tolist():
+        fires = torch.cat([read[1:-1] > 0.9 * lambda_ + rest, torch.ones(1, samples, dtype=torch.bool)])
+        layers = fires.int().argmax(0) + 1
+        points.append((float(layers.double().mean()), float((right | (layers >= 2)).double().mean())))
+    exact = 1 - min(layers for layers, precision in points if precision >= 0.95) / LAYERS
+    assert abs(found(50) - exact) < 0.005
+    assert abs(found(0) - exact) > 0.05  # positive control: the grid alone draws a line across
+
+
 def test_later_positions_exit_more_easily():
     margins = torch.full((LAYERS + 1, 2), 0.55)
     assert exit_layers(margins, torch.tensor([0, 50]), 0.55).tolist() == [LAYERS, 1]
@@ -86,7 +139,7 @@ def test_later_positions_exit_more_easily():
 
 def test_the_cost_of_a_sweep_counts_blocks_checks_and_jumps():
     made, where = readouts(0), positions(0)
-    never, always = sweep(made, where, [1.112, -1.112], "mat", COST)
+    always, never = sweep(made, where, [-1.112, 1.112], "mat", COST)
     full = 10 * LAYERS + 3
     assert always["relative_cost"] == pytest.approx((10 + 3 + 2) / full)
     assert never["relative_cost"] == pytest.approx((10 * LAYERS + 3 * LAYERS + 2 * (LAYERS - 1)) / full)
