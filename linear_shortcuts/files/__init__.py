@@ -3,7 +3,7 @@
 What the files mean is not known here; see the rooms that write them.
 
     from linear_shortcuts.files import artifacts
-    artifacts.save("a.pickle", {"matrix": matrix})
+    artifacts.save("a.pickle", {"rows": [1, 2]})
     artifacts.load("a.pickle")
 """
 
@@ -18,11 +18,9 @@ if TYPE_CHECKING:
         FILE as FILE,
         read_card as read_card,
         versions as versions,
-        write_card as write_card,
     )
     from linear_shortcuts.files.errors import InputError as InputError, shown as shown
     from linear_shortcuts.files.partial import PATIENCE as PATIENCE, WORK as WORK, Partial as Partial
-    from linear_shortcuts.files.ranks import ALONE as ALONE, Ranks as Ranks, join as join
     from linear_shortcuts.files.seeds import derive as derive
     from linear_shortcuts.files.sources import code_sha256 as code_sha256
 

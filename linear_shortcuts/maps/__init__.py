@@ -1,8 +1,10 @@
 """The matrices between layers: least squares from streamed moments, files, and objects that jump.
 
-from linear_shortcuts.maps import LayerMaps
-maps = LayerMaps.load("linreg/tiny-gpt2/docstrings/layers")
-guess = maps.jump(h, 2, 6)
+What a map is worth is measured in `scores`.
+
+    from linear_shortcuts.maps import LayerMaps
+    maps = LayerMaps.load("linreg/tiny-gpt2/docstrings/layers")
+    guess = maps.jump(torch.randn(5, maps.width), 2, 6)
 """
 
 from typing import TYPE_CHECKING

@@ -7,11 +7,42 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from linear_shortcuts.files import InputError
+from linear_shortcuts.maps.linear_maps import LayerMaps
 from linear_shortcuts.maps.regression import Gram, Moments, WhitenedMoments, columns
 from linear_shortcuts.models import LanguageModel
 from linear_shortcuts.states import Shard
 
+MEMORY_GIB = 2.0  # of float64 matrices that `fit_maps` holds at a time
 ROWS_OF_A_PRODUCT = 768  # a product in float32 loses digits with its rows; sums over parts are float64
+
+
+def fit_maps(states: Tensor) -> LayerMaps:
+    """For every pair of layers i < j the matrix A, (d, d) float32, for which A @ h_i comes closest to h_j.
+
+    states: (L + 1, n, d), h_0..h_L of n tokens, as `hidden_states` gives them; n must be d at least.
+
+    Least squares without intercept, in float64; of a source that lacks rank, the smallest matrix that fits best.
+    """
+    if states.ndim != 3 or len(states) < 2 or not states.is_floating_point():
+        raise InputError(
+            f"states are {states.dtype} of shape {tuple(states.shape)}; they must be real and (layers + 1, tokens, d)"
+        )
+    layers, (rows, width) = len(states) - 1, states.shape[1:]
+    if rows < width:
+        raise InputError(
+            f"{rows:,} tokens cannot determine maps of width {width:,}; give the states of {width:,} or more"
+        )
+    if not torch.isfinite(states).all():
+        raise InputError("states have values that are not finite; no map can be fitted on them")
+    shards = [Shard(states, states.new_empty(0, rows, width))]
+    found: dict[tuple[int, int], Tensor] = {}
+    for group in passes({i: 1 + layers - i for i in range(layers)}, width, MEMORY_GIB):
+        moments = layer_moments(group, shards, layers, "all", states.device)
+        for i in group:
+            matrices = moments.pop(i).solve().matrices.float().cpu()
+            found |= {(i, j): matrix for j, matrix in zip(layer_targets(i, layers, "all"), matrices, strict=True)}
+    return LayerMaps.of(found)
 
 
 def layer_targets(source: int, layers: int, targets: str) -> range:

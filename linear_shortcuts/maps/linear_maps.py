@@ -78,6 +78,14 @@ class _Maps(Mapping[Key, Tensor], Generic[Key]):
         self._shape: torch.Size | None = None
 
     @classmethod
+    def of(cls: type[Own], matrices: Mapping[Any, Tensor]) -> Own:
+        """Maps from matrices (d, d) in memory, by the numbers that a file's name would have."""
+        maps = cls(Path("memory"), None)
+        maps._files = dict.fromkeys(matrices, "")
+        maps._loaded = dict(matrices)
+        return maps
+
+    @classmethod
     def load(cls: type[Own], folder: str | Path, model: LanguageModel | None = None) -> Own:
         """Open a folder of matrices.
 

@@ -14,15 +14,11 @@ from linear_shortcuts._door import door
 if TYPE_CHECKING:
     from linear_shortcuts.models.cost import Cost as Cost
     from linear_shortcuts.models.families import (
-        FAMILIES as FAMILIES,
         PARTS as PARTS,
-        Family as Family,
         Step as Step,
-        find as find,
         longest as longest,
         stand_in_steps as stand_in_steps,
     )
-    from linear_shortcuts.models.identity import weights_sha256 as weights_sha256
     from linear_shortcuts.models.language_model import (
         CONVENTION as CONVENTION,
         Call as Call,
@@ -35,7 +31,6 @@ if TYPE_CHECKING:
         load_model as load_model,
         load_registered as load_registered,
         load_tokenizer as load_tokenizer,
-        wrap as wrap,
     )
     from linear_shortcuts.models.precision import arithmetic as arithmetic
 

@@ -1,4 +1,11 @@
-"""What a map is worth: r2, precision, surprisal, exits, early exit, intervals, and the tables of them all."""
+"""What a map is worth: r2, precision, surprisal, exits, early exit, intervals, and the tables of them all.
+
+Nothing is fitted here, see `maps`, and nothing drawn, see `figures`.
+
+    from linear_shortcuts.scores import r2
+    y = torch.randn(100, 8)
+    share = r2(y, y + 0.1 * torch.randn(100, 8))
+"""
 
 from typing import TYPE_CHECKING
 
@@ -7,7 +14,6 @@ from linear_shortcuts._door import door
 if TYPE_CHECKING:
     from linear_shortcuts.scores.exits import part_guesses as part_guesses
     from linear_shortcuts.scores.measures import (
-        bootstrap_interval as bootstrap_interval,
         in_top as in_top,
         kl_divergence as kl_divergence,
         r2 as r2,

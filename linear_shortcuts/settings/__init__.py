@@ -1,8 +1,10 @@
-"""What a user sets, checked, and what scripts share: arguments, folders, one line for an error.
+"""What a user sets, checked, and what scripts share: arguments, devices, folders, one line for an error.
 
-from linear_shortcuts.settings import read_params
-params = read_params("params.yaml")
-params.corpus
+What a setting does is not known here; the function that takes its value says so.
+
+    from linear_shortcuts.settings import read_params
+    params = read_params("params.yaml")
+    params.corpus
 """
 
 from typing import TYPE_CHECKING

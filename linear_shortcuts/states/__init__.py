@@ -1,4 +1,11 @@
-"""What a model thinks at every layer: extraction, shards on disk, and the provenance of both."""
+"""What a model thinks at every layer: extraction, shards on disk, and the provenance of both.
+
+Which text it reads is the concern of `text`; what becomes of the states, that of `maps` and `scores`.
+
+    from linear_shortcuts import hidden_states, load_model, load_tokenizer
+    model, tokenizer = load_model("models/tiny-gpt2"), load_tokenizer("models/tiny-gpt2")
+    h = hidden_states(model, tokenizer, ["The shape of the returned"])
+"""
 
 from typing import TYPE_CHECKING
 
@@ -6,13 +13,10 @@ from linear_shortcuts._door import door
 
 if TYPE_CHECKING:
     from linear_shortcuts.states.extraction import (
-        Positions as Positions,
         SequenceRecorder as SequenceRecorder,
         Shard as Shard,
         batches as batches,
-        check_finite as check_finite,
         extract as extract,
     )
-    from linear_shortcuts.states.shards import HiddenStates as HiddenStates
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

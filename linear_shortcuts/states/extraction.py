@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,9 +12,49 @@ from torch.nn.utils.rnn import pad_sequence
 
 from linear_shortcuts.files import InputError
 from linear_shortcuts.models import Call, LanguageModel, Watcher
-from linear_shortcuts.text import Tokens
+from linear_shortcuts.text import Tokens, check_fit
 
 Positions = Literal["sampled", "all"]  # of which tokens of a sentence the states are recorded
+TOKENS_PER_BATCH = 1024  # what a CPU's cache holds
+
+
+def hidden_states(
+    model: LanguageModel,
+    tokenizer: Any,
+    texts: Sequence[str],
+    at: Literal["prediction", "all"] = "prediction",
+    *,
+    tokens_per_batch: int = TOKENS_PER_BATCH,
+) -> Tensor:
+    """What a model thinks of some texts at every layer: h_0..h_L, (L + 1, n, d), float32, on the CPU.
+
+    at: `prediction`, one vector a text, where the model predicts: the last token of a causal model, the mask token of
+        a masked one, which must stand once in every text. `all`, one vector a token, those of a text after each other.
+    tokens_per_batch: padded tokens in one forward pass; a GPU wants more. It changes no more than rounding does.
+
+    Raises `InputError` that names the text if the model cannot read it.
+    """
+    if isinstance(texts, str) or not texts:
+        raise InputError("texts must be a list with at least one text")
+    if at not in ("prediction", "all"):
+        raise InputError(f"at is {at!r}; it must be 'prediction' or 'all'")
+    sentences = [torch.tensor(ids, dtype=torch.int64) for ids in tokenizer(list(texts), verbose=False)["input_ids"]]
+    mask = -1 if model.mask_token is None else model.mask_token
+    places: list[int] = []
+    for number, ids in enumerate(sentences):
+        found = [len(ids) - 1] if model.family.causal else (ids == mask).nonzero().flatten().tolist()
+        if len(ids) == 0:
+            raise InputError(f"text {number} has no token")
+        if len(found) != 1:
+            raise InputError(
+                f"text {number} has the mask token {len(found)} times, but {model.name} is a masked model and predicts "
+                f"at one; write {tokenizer.mask_token} once in every text"
+            )
+        places += found
+    read = Tokens(sentences, torch.tensor(places))
+    check_fit(read, model.vocabulary, model.max_tokens, "texts")
+    shard = extract(model, read, 0, len(read), tokens_per_batch, "all" if at == "all" else "sampled")
+    return shard.hidden_states.clone()  # outside of inference mode, so that whoever trains on them can
 
 
 @dataclass(frozen=True)

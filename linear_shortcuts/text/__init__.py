@@ -1,4 +1,11 @@
-"""From a corpus to token ids and the position that is looked at. Models' own tokenizers are loaded in `models`."""
+"""From a corpus to sentences, token ids and the position that is looked at.
+
+Models' own tokenizers are loaded in `models`; what a model thinks of a text is recorded in `states`.
+
+    from linear_shortcuts.text import Tokens
+    tokens = Tokens([torch.tensor([5, 6, 7])], torch.tensor([2]))
+    tokens.lengths
+"""
 
 from typing import TYPE_CHECKING
 
@@ -12,6 +19,6 @@ if TYPE_CHECKING:
         read_articles as read_articles,
         unwrap as unwrap,
     )
-    from linear_shortcuts.text.tokens import Tokens as Tokens
+    from linear_shortcuts.text.tokens import Tokens as Tokens, check_fit as check_fit
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

@@ -176,7 +176,7 @@ def load_states_tokens(path: Path, states_card: dict[str, Any]) -> Tokens:
 
 
 def check_fit(
-    tokens: Tokens, vocabulary: int, max_tokens: int | None, path: Path, mask_token: int | None = None
+    tokens: Tokens, vocabulary: int, max_tokens: int | None, path: str | Path, mask_token: int | None = None
 ) -> None:
     """Raise `InputError`, naming the sentence, if the model cannot read the tokens.
 

@@ -7,7 +7,7 @@ import torch
 from linear_shortcuts.files.errors import InputError
 from linear_shortcuts.files.partial import Partial
 from linear_shortcuts.models.precision import arithmetic
-from linear_shortcuts.states.extraction import count_vectors, extract
+from linear_shortcuts.states.extraction import count_vectors, extract, hidden_states
 from linear_shortcuts.states.provenance import states_card
 from linear_shortcuts.states.shards import HiddenStates, shard_files, shard_ranges
 from linear_shortcuts.text.tokens import Tokens
@@ -147,3 +147,46 @@ def test_precision_is_that_of_the_products_and_leaves_no_trace():
     assert torch.equal(rough[0], exact[0])  # no product before the first block
     with pytest.raises(InputError, match="only CUDA has"), arithmetic("tf32", model.device):
         pass
+
+
+class _Words:
+    """A tokenizer of numbers written out, as `hidden_states` calls one."""
+
+    mask_token = "MASK"
+
+    def __call__(self, texts, verbose):
+        return {"input_ids": [[tiny.MASK if word == "MASK" else int(word) for word in text.split()] for text in texts]}
+
+
+TEXTS = {"gpt2": ["7 8 9", "5 6", "11 12 13 14"], "bert": ["7 MASK 9", "MASK 6", "11 12 13 MASK"]}
+
+
+@pytest.mark.parametrize("at", ["prediction", "all"])
+def test_texts_become_the_states_that_extraction_records(model, at):
+    texts = TEXTS[model.name]
+    read = [torch.tensor(ids) for ids in _Words()(texts, verbose=False)["input_ids"]]
+    last = torch.tensor([len(ids) - 1 for ids in read]) if model.family.causal else torch.tensor([1, 0, 3])
+    found = hidden_states(model, _Words(), texts, at)
+    shard = extract(model, Tokens(read, last), 0, 3, 1024, "all" if at == "all" else "sampled")
+    assert torch.equal(found, shard.hidden_states)
+    assert found.shape == (model.layers + 1, 9 if at == "all" else 3, model.width)
+    assert not found.is_inference()  # a probe can be trained on them
+
+
+@pytest.mark.parametrize(
+    ("kind", "texts", "message"),
+    [
+        ("gpt2", "7 8", "texts must be a list with at least one text"),
+        ("gpt2", [], "texts must be a list"),
+        ("gpt2", ["7", ""], "text 1 has no token"),
+        ("gpt2", ["7 " * 33], "sentence 0 has 33 tokens but the model takes 32; cut it"),
+        ("gpt2", ["97"], "the model knows 0..96"),
+        ("bert", ["MASK 7", "7 8"], "text 1 has the mask token 0 times.*write MASK once in every text"),
+        ("bert", ["MASK MASK"], "text 0 has the mask token 2 times"),
+    ],
+)
+def test_texts_that_the_model_cannot_read_are_named(kind, texts, message):
+    with pytest.raises(InputError, match=message):
+        hidden_states(tiny.model(kind), _Words(), texts)
+    with pytest.raises(InputError, match="at is 'last'; it must be 'prediction' or 'all'"):
+        hidden_states(tiny.model(kind), _Words(), ["MASK"], "last")

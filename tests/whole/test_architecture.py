@@ -128,11 +128,26 @@ def test_a_door_hands_out_every_name_it_lists_and_shows_them(door):
         _ = room.no_such_name
 
 
+# What files of the project import from a room's door, from outside.
+USED: dict[str, set[str]] = {f"linear_shortcuts.{room}": set() for room in ROOMS}
+for folder in ("linear_shortcuts", "stages", "studies", "benchmarks"):
+    for file in (REPOSITORY / folder).rglob("*.py"):
+        for module, name in imports.named(file):
+            if name is not None and module in USED and file.parent.name != module.rpartition(".")[2]:
+                USED[module].add(name)
+
+
 @pytest.mark.parametrize("door", ALL_DOORS, ids=by_room)
 def test_a_door_says_what_its_room_is_for_in_few_words(door):
     docstring = ast.get_docstring(ast.parse(door.read_bytes()))
     assert docstring
     assert len(docstring.splitlines()) <= 12
+
+
+@pytest.mark.parametrize("door", [door for door in ALL_DOORS if door.parent != imports.LIBRARY], ids=by_room)
+def test_a_room_hands_out_only_what_others_use_or_its_own_words_show(door):
+    room = importlib.import_module(f"linear_shortcuts.{door.parent.name}")
+    assert set(room.__all__) <= USED[room.__name__] | set(re.findall(r"\w+", room.__doc__))
 
 
 # --- stages ------------------------------------------------------------------------------------------------
