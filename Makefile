@@ -1,4 +1,5 @@
 # `make repro` sets up and runs the whole study on the two shipped models; `make test` runs every check.
+# `make study-traveling_words` runs one of the smaller studies, `make studies` all of them.
 # `make docker-build` and `make docker-run` do the same in a container: a shell in it, on this folder.
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,11 +11,19 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # GPUs that the container sees, as `docker run --gpus` takes them: make docker-run GPUS=all
 GPUS ?=
 
-.PHONY: install repro test lint docker-build docker-run
+.PHONY: install repro studies test lint docker-build docker-run
 install: $(VENV)/installed
 
 repro: install
 	dvc repro
+
+STUDIES := $(patsubst studies/%/dvc.yaml,study-%,$(wildcard studies/*/dvc.yaml))
+studies: $(STUDIES)
+
+# A study is a DVC project of its own, so what it reads of the main pipeline, the sentences, is made first.
+study-%: install
+	dvc repro fetch_sentences
+	cd studies/$* && dvc repro
 
 test: install lint
 	pytest -n auto

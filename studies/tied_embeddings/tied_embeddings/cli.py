@@ -39,7 +39,7 @@ scheduler; loss, callbacks and saver stand anywhere after the model. The last co
   {PROGRAM} train --experiment transformer-small --tied --epochs 2000
   {PROGRAM} train --config run.yaml
 
-Every command answers to --help. Whole experiments, with figures: dvc repro studies/tied_embeddings/dvc.yaml
+Every command answers to --help. Whole experiments, with figures: make study-tied_embeddings
 """
 
 # part -> the settings it fills, and its choices: command -> what it sets
