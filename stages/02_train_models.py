@@ -3,7 +3,8 @@
 Reads   the installed packages' source files; `training` in params.yaml
 Writes  models/MODEL/   config, tokenizer, half-precision weights, model card
 
-The stage is frozen in dvc.yaml, because its results are in git. To train anew (about an hour on two cores):
+The stage is frozen in dvc.yaml, because its results are in git. To train anew (about an hour on two cores; change the
+model's `revision` in `registry` afterwards, so that DVC runs its stages anew):
 
 Example: python stages/02_train_models.py --model tiny-gpt2
 """

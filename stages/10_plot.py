@@ -39,7 +39,7 @@ def main() -> None:
     )
     for name, figure in figures.items():
         plots.save(figure, {"svg": folders.plots / "figures", "pdf": folders.plots / "pdf"}, name)
-    summary = tables.metrics(args.model, params.corpus, r2_table, exits, early["records"], params.early_exit.precision)
+    summary = tables.metrics(params.corpus, r2_table, exits, early["records"], params.early_exit.precision)
     artifacts.save_json(folders.metrics, summary)
     print(f"{args.model}: Precision@1 by exit layer\n\n{tables.by_layer(exits, tables.precision_panel(1))}\n")
     print(f"{args.model}: early exit by threshold\n\n{tables.by_lambda(early['records'])}\n")

@@ -158,19 +158,16 @@ def plot_tables(r2: Table, exits: Table, early_exit: Table) -> dict[str, Table]:
 
 
 def metrics(
-    model: str,
-    corpus: str,
-    r2: Table,
-    exits: Table,
-    early: Sequence[Mapping[str, Any]],
-    precision: float,
+    corpus: str, r2: Table, exits: Table, early: Sequence[Mapping[str, Any]], precision: float
 ) -> dict[str, Any]:
-    """What sums one model up: mean r2, Precision@1 by depth (interpolated between layers), saving by early exit.
+    """What sums one model up, in short and constant names: `dvc metrics show` makes a column of each.
 
-    A saving is null where the sweep never reaches the precision; in FLOPs it may be negative.
+    Of mat and id: `r2`, the mean over all pairs of layers; `p1_25`, `p1_50`, `p1_75`, Precision@1 at that percentage
+    of the depth (interpolated between layers); `saved` and `saved_flops`, the shares of layers and of FLOPs that early
+    exit saves at `precision`, null where the sweep never reaches it; FLOPs may be more than the full model's.
     """
     layers = max(record["layer"] for record in exits)
-    summary: dict[str, Any] = {"model": model, "corpus": corpus, "layers": layers}
+    summary: dict[str, Any] = {"corpus": corpus, "precision": precision}
     for mapping in ("mat", "id"):
         own_r2 = [record["r2"] for record in r2 if record["mapping"] == mapping]
         at_1 = select(exits, [mapping], [precision_panel(1)])
@@ -178,18 +175,23 @@ def metrics(
         at_values = np.array([record["value"] for record in at_1])
         sweep = [record for record in early if record["mapping"] == mapping]
         summary[mapping] = {
-            "mean_r2": float(np.mean(own_r2)),
-            "pairs": len(own_r2),
-            "precision_at_1": {
-                f"depth_{round(100 * depth)}": float(np.interp(depth * layers, at_layers, at_values))
-                for depth in (0.25, 0.5, 0.75)
+            "r2": _rounded(float(np.mean(own_r2)), 3),
+            **{
+                f"p1_{percent}": _rounded(float(np.interp(percent / 100 * layers, at_layers, at_values)), 2)
+                for percent in (25, 50, 75)
             },
-            f"saving_at_{100 * precision:g}": {
-                "layers": saving(sweep, precision, "mean_layers", layers),
-                "flops": saving(sweep, precision, "relative_cost", 1.0),
-            },
+            "saved": _rounded(saving(sweep, precision, "mean_layers", layers), 2),
+            "saved_flops": _rounded(saving(sweep, precision, "relative_cost", 1.0), 2),
         }
     return summary
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    """To the digits that another processor shares: there r2 moves by 1e-6, and a sentence in thousands falls otherwise.
+
+    Two digits of a share are also what thousands of sentences can tell. The tables have every digit.
+    """
+    return None if value is None else round(value, digits) + 0.0  # no -0.0
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -73,16 +73,28 @@ def test_a_fixed_exit_costs_its_blocks_and_one_read_out(results):
     assert costs["mat", "layer 3"] == 1
 
 
-def test_metrics_sum_the_model_up(results):
+def test_metrics_sum_the_model_up_under_names_that_no_setting_changes(results):
     _, early, r2, exits, _ = results
-    metrics = tables.metrics("m", "c", r2, exits, early, 0.95)
-    assert metrics["mat"]["mean_r2"] == pytest.approx(0.8)
+    metrics = tables.metrics("c", r2, exits, early, 0.95)
+    assert metrics["mat"]["r2"] == pytest.approx(0.8, abs=0.0005)
     by_layer = [r["value"] for r in tables.select(exits, ["mat"], ["Precision@1"])]
-    assert metrics["mat"]["precision_at_1"]["depth_50"] == pytest.approx((by_layer[1] + by_layer[2]) / 2)
-    assert 0 <= metrics["mat"]["saving_at_95"]["layers"] < 1
-    never = tables.metrics("m", "c", r2, exits, [r for r in early if r["lambda"] < 0], 0.95)
-    assert never["mat"]["saving_at_95"] == {"layers": None, "flops": None}
+    assert metrics["mat"]["p1_50"] == pytest.approx((by_layer[1] + by_layer[2]) / 2, abs=0.0051)
+    assert 0 <= metrics["mat"]["saved"] < 1
+    never = tables.metrics("c", r2, exits, [r for r in early if r["lambda"] < 0], 0.95)
+    assert (never["mat"]["saved"], never["mat"]["saved_flops"]) == (None, None)
     json.dumps(metrics, allow_nan=False)
+    other = tables.metrics("c", r2, exits, early, 0.9)
+    assert (metrics["precision"], other["precision"]) == (0.95, 0.9)
+    assert metrics["mat"].keys() == other["mat"].keys()
+
+
+def test_metrics_have_the_digits_that_another_processor_shares(results):
+    _, early, r2, exits, _ = results
+    moved = [record | {"r2": record["r2"] * (1 + 1e-6)} for record in r2]
+    metrics = tables.metrics("c", moved, exits, early, 0.95)
+    assert [metrics[mapping]["r2"] for mapping in ("mat", "id")] == [0.8, -0.5]
+    shares = [value for mapping in ("mat", "id") for name, value in metrics[mapping].items() if name != "r2"]
+    assert shares == [None if value is None else round(value, 2) for value in shares]
 
 
 def test_every_record_of_a_plot_table_has_every_key(results):

@@ -35,7 +35,7 @@ def r2_heatmaps(found: Mapping[str, Found]) -> Figure:
         figure, axes = plt.subplots(2, len(found), figsize=(3.5 * len(found) + 0.9, 6.8), squeeze=False)
         image: Any = None
         for column, (model, scores) in enumerate(found.items()):
-            layers = scores["metrics"]["layers"]
+            layers = max(record["layer"] for record in scores["exits"])
             for axis, mapping in zip(axes[:, column], ("mat", "id"), strict=True):
                 image = heatmap(axis, scores["r2"], mapping, layers, diagonal=1, low=0)
                 axis.set(title=f"{name_of(model)}, {mapping}", ylabel="source layer" if column == 0 else None)

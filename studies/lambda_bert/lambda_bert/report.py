@@ -51,10 +51,10 @@ def shortcut_table(found: Mapping[str, Found]) -> Table:
         records.append(
             {
                 "model": name,
-                "mat_r2": summary["mat"]["mean_r2"],
-                "id_r2": summary["id"]["mean_r2"],
-                "mat_half_way": summary["mat"]["precision_at_1"]["depth_50"],
-                "id_half_way": summary["id"]["precision_at_1"]["depth_50"],
+                "mat_r2": summary["mat"]["r2"],
+                "id_r2": summary["id"]["r2"],
+                "mat_half_way": summary["mat"]["p1_50"],
+                "id_half_way": summary["id"]["p1_50"],
                 "attention_r2": _mean(attention, "r2"),
                 "attention_share": _mean(attention, "share"),
                 "feed_forward_r2": _mean(feed_forward, "r2"),

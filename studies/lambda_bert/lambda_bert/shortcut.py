@@ -131,7 +131,7 @@ def score(
     r2_table = tables.r2_table(r2["mat"], r2["id"])
     exits_table = tables.exits_table(records, params.bootstrap, params.seed)
     early = _early_exits(model, records, sentences, params)
-    summary = tables.metrics(model.name, params.corpus, r2_table, exits_table, early, params.early_exit.precision)
+    summary = tables.metrics(params.corpus, r2_table, exits_table, early, params.early_exit.precision)
     parts = part_scores(model, shard, submodule_maps)
     return {"r2": r2_table, "parts": parts, "exits": exits_table, "metrics": summary}
 
