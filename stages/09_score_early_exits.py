@@ -13,22 +13,25 @@ from linear_shortcuts.settings import Folders, parse_args, run
 def main() -> None:
     args = parse_args(__doc__)
     from linear_shortcuts.files import artifacts
-    from linear_shortcuts.models import Cost
+    from linear_shortcuts.models import Cost, load_config
     from linear_shortcuts.scores import early_exit
     from linear_shortcuts.settings import read_params
 
     params = read_params(args.params)
-    params.model(args.model)
+    entry = params.model(args.model)
     folders = Folders(args.model, params.corpus)
     fixed = artifacts.load_mapping(folders.fixed_exits, "records", "cost", "card", made_by="stages/08_score_exits.py")
     cost = Cost(**fixed["cost"])
     grid = params.early_exit.lambdas
     grids = {"mat": grid, "id": grid + params.early_exit.id_lambdas}
-    quantiles = params.early_exit.quantiles
+    quantiles, at = params.early_exit.quantiles, None
+    if params.compatibility == "original":
+        family = load_config(entry.checkpoint, entry.revision, trust_remote_code=entry.trust_remote_code)[1]
+        at = None if family.causal else early_exit.ORIGINAL_POSITION
     records = []
     for mapping, grid in grids.items():
         readouts = sorted((r for r in fixed["records"] if r["mapping"] == mapping), key=lambda r: r["layer"])
-        records += early_exit.sweep(readouts, fixed["positions"], grid, mapping, cost, quantiles)
+        records += early_exit.sweep(readouts, fixed["positions"], grid, mapping, cost, quantiles, at)
     artifacts.save(folders.early_exits, {"records": records, "card": fixed["card"]})
     print(f"{args.model}: {len(records)} thresholds swept, in {folders.early_exits}")
 

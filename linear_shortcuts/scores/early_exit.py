@@ -18,25 +18,28 @@ from linear_shortcuts.models import Cost
 from linear_shortcuts.scores.measures import in_top
 
 LAMBDA_WEIGHT = 0.9
+ORIGINAL_POSITION = 3  # which the study's program for masked models takes for that of every sample
 
 
-def thresholds(lambda_: float, positions: Tensor) -> Tensor:
+def thresholds(lambda_: float, positions: Tensor, at: int | None = None) -> Tensor:
     """The confidence an exit needs at each of n sampled positions, after Schuster et al. (2022).
 
-    0.9 lambda + 0.1 exp(-4 t / N), with N the mean of t + 1 over the samples.
+    0.9 lambda + 0.1 exp(-4 t / N), with N the mean of t + 1 over the samples. at: a position that takes the place of
+    every sample's own t, though not in N.
     """
-    t = positions.double()
-    return LAMBDA_WEIGHT * lambda_ + 0.1 * torch.exp(-4 * t / (t + 1).mean())
+    own = positions.double()
+    t = own if at is None else torch.full_like(own, at)
+    return LAMBDA_WEIGHT * lambda_ + 0.1 * torch.exp(-4 * t / (own + 1).mean())
 
 
-def spread(margins: Tensor, positions: Tensor, number: int) -> list[float]:
+def spread(margins: Tensor, positions: Tensor, number: int, at: int | None = None) -> list[float]:
     """Lambdas at which the mean layers run lie evenly between 1 and L, wherever confidence crowds; at most `number`.
 
     margins: (L + 1, n), as in `exit_layers`; nan never exits. A sample has left by layer l at every lambda below the
     largest that its margins up to l allow. The share of these values, over samples and the layers 1..L-1, that a lambda
     reaches is its mean layers, less 1, in parts of L - 1: so they are quantiles of these values.
     """
-    allowed = (margins[1:-1].double() - thresholds(0.0, positions)) / LAMBDA_WEIGHT
+    allowed = (margins[1:-1].double() - thresholds(0.0, positions, at)) / LAMBDA_WEIGHT
     left = allowed.nan_to_num(nan=-math.inf).cummax(dim=0).values.flatten().sort().values
     if not len(left):
         return []
@@ -44,13 +47,14 @@ def spread(margins: Tensor, positions: Tensor, number: int) -> list[float]:
     return sorted({round(value, 6) for value in left[ranks].tolist() if math.isfinite(value)})
 
 
-def exit_layers(margins: Tensor, positions: Tensor, lambda_: float) -> Tensor:
+def exit_layers(margins: Tensor, positions: Tensor, lambda_: float, at: int | None = None) -> Tensor:
     """Where each of n samples leaves: the first layer in 1..L-1 whose margin exceeds its threshold, else L.
 
     margins: (L + 1, n), the difference of the two largest probabilities at every layer. Layer 0 never exits.
+    at: see `thresholds`.
     """
     last = len(margins) - 1
-    fires = margins[1:last].double() > thresholds(lambda_, positions)
+    fires = margins[1:last].double() > thresholds(lambda_, positions, at)
     never = torch.ones(1, margins.shape[1], dtype=torch.bool)
     return torch.cat([fires, never]).int().argmax(dim=0) + 1
 
@@ -79,11 +83,13 @@ def sweep(
     mapping: str,
     cost: Cost,
     quantiles: int = 0,
+    at: int | None = None,
 ) -> list[dict[str, Any]]:
     """One record per lambda, in rising order: where every sample leaves, with what prediction, at what cost.
 
     readouts: of one mapping at the layers 0..L, with `top_ids` (n, 10), `top_probabilities` (n, 2), `surprisal` (n,).
     grid: lambdas. quantiles: how many more to take from the observed confidence, see `spread`.
+    at: see `thresholds`.
     """
     last = len(readouts) - 1
     probabilities = torch.stack([readout["top_probabilities"] for readout in readouts])
@@ -94,8 +100,8 @@ def sweep(
     full = cost.full(last).sum()
     grid = set(grid)
     records = []
-    for lambda_ in sorted(grid.union(spread(margins, positions, quantiles))):
-        layers = exit_layers(margins, positions, lambda_)
+    for lambda_ in sorted(grid.union(spread(margins, positions, quantiles, at))):
+        layers = exit_layers(margins, positions, lambda_, at)
         chosen = top_ids[layers, samples]
         records.append(
             {

@@ -163,6 +163,7 @@ class Params:
     models: tuple[str, ...]
     corpus: str
     seed: int = between(0, 2**63)
+    compatibility: Literal["original"] | None  # None: as docs/DEPARTURES.md explains
     sentences: Sentences
     tokenize: Tokenize
     extract: Extract

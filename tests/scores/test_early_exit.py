@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from linear_shortcuts.models.cost import Cost
-from linear_shortcuts.scores.early_exit import crossing, exit_layers, saving, spread, sweep
+from linear_shortcuts.scores.early_exit import ORIGINAL_POSITION, crossing, exit_layers, saving, spread, sweep
 
 LAYERS, SAMPLES = 5, 40
 COST = Cost(blocks=torch.full((LAYERS, SAMPLES), 10.0, dtype=torch.float64), head=3.0, jump=2.0)
@@ -32,11 +32,11 @@ def positions(seed):
     return torch.randint(0, 30, (SAMPLES,), generator=torch.Generator().manual_seed(seed))
 
 
-def one_by_one(made, where, lambda_):
-    """The rule as the study states it, sample by sample."""
+def one_by_one(made, where, lambda_, at=None):
+    """The rule as the study states it, sample by sample; at: a position in the place of all."""
     mean = sum(t + 1 for t in where.tolist()) / len(where)
     layers = []
-    for sample, t in enumerate(where.tolist()):
+    for sample, t in enumerate(where.tolist() if at is None else [at] * len(where)):
         for layer in range(1, LAYERS):
             first, second = made[layer]["top_probabilities"][sample].double().tolist()
             if first - second > 0.9 * lambda_ + 0.1 * math.exp(-4 * t / mean):
@@ -48,11 +48,11 @@ def one_by_one(made, where, lambda_):
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 10**6), lambda_=st.floats(-1.2, 1.2))
-def test_every_threshold_equals_a_loop_over_samples(seed, lambda_):
+@given(seed=st.integers(0, 10**6), lambda_=st.floats(-1.2, 1.2), at=st.sampled_from([None, ORIGINAL_POSITION]))
+def test_every_threshold_equals_a_loop_over_samples(seed, lambda_, at):
     made, where = readouts(seed), positions(seed)
-    [record] = sweep(made, where, [lambda_], "mat", COST)
-    expected = one_by_one(made, where, lambda_)
+    [record] = sweep(made, where, [lambda_], "mat", COST, at=at)
+    expected = one_by_one(made, where, lambda_, at)
     assert record["exit_layers"].tolist() == expected
     assert record["mean_layers"] == pytest.approx(sum(expected) / SAMPLES)
     for sample, layer in enumerate(expected):
