@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from linear_shortcuts.files import InputError, artifacts, cards
-from linear_shortcuts.models import LanguageModel, stand_in_steps
+from linear_shortcuts.models import LanguageModel, linear, stand_in_steps
 from linear_shortcuts.states import provenance
 
 Key = TypeVar("Key", bound=tuple[int, ...])
@@ -192,7 +192,7 @@ class LayerMaps(_Maps[tuple[int, int]]):
         if (source, target) not in self._files:
             raise InputError(self._missing((source, target)))
         wide = states.float() if states.itemsize < 4 else states
-        return (wide @ self[source, target].to(wide).T).to(states.dtype)
+        return linear(wide, self[source, target].to(wide)).to(states.dtype)
 
     def _missing(self, key: object) -> str:
         others = f"it has {len(self)} others, each (source, target), source < target, layers 0..{self.layers}"

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from linear_shortcuts.models.families import Family, Step, adjust, longest
+from linear_shortcuts.models.products import linear
 
 CONVENTION = "h_0 enters block 1, h_i leaves block i, h_L before the final norm"
 
@@ -96,7 +97,7 @@ class LanguageModel:
             value = sites[source]
             if a in stand_ins:
                 matrix = stand_ins[a].to(value.device)
-                value = (value.to(matrix.dtype) @ matrix.T).to(value.dtype)
+                value = linear(value.to(matrix.dtype), matrix).to(value.dtype)
             elif step.part == "attention":
                 value = attend(value).to(device=value.device, dtype=value.dtype)
             elif step.part == "residual":

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from linear_shortcuts.files import InputError
-from linear_shortcuts.models import gguf_files
+from linear_shortcuts.models import gguf_files, products
 from linear_shortcuts.models.checkpoints import check_head, check_names, check_place
 from linear_shortcuts.models.discovery import discover
 from linear_shortcuts.models.families import FAMILIES, POSITIONS_FOLLOW_PADDING, Family, find, longest
@@ -78,6 +78,7 @@ def load_model(
     if packed:
         gguf_files.unpack(network)
     _fuse_activations(network)
+    products.widen(network)
     unexpected = sorted(loaded["unexpected_keys"])
     check_names(sorted(loaded["missing_keys"]), unexpected, type(network).__name__, path)
     if device_map is None:
