@@ -1,7 +1,7 @@
 """Products with weights, in the widest instructions of a CPU.
 
 For float32 torch asks MKL, which uses the widest vectors on Intel's CPUs alone; oneDNN, which torch has too, on any. On
-an AMD EPYC it takes 0.45 times as long at every width from 128 up. Narrow models are left as they are: they take seconds.
+an AMD EPYC it takes 0.45 times as long at every width from 128 up. Narrow models are left alone: they take seconds.
 """
 
 from __future__ import annotations

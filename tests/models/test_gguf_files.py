@@ -5,7 +5,6 @@ import re
 import runpy
 import sys
 
-import gguf_models
 import pytest
 import torch
 import yaml
@@ -16,6 +15,9 @@ from linear_shortcuts.files.errors import InputError
 from linear_shortcuts.models import gguf_files
 from linear_shortcuts.models.loading import load_config, load_model, load_registered, load_tokenizer
 from linear_shortcuts.settings.params import Model, read_params
+
+pytest.importorskip("gguf", reason="of the extra gguf")
+import gguf_models
 
 
 @pytest.mark.parametrize(("kind", "types"), [("Q8_0", "Q8_0, F32"), ("Q4_1", "Q4_1, F32")])
