@@ -1,7 +1,8 @@
 """Files between the stages: byte-deterministic, written atomically, loaded without running anything.
 
-A pickle written here opens with a plain `pickle.load`, which stops before the checksum that ends the file. One from
-elsewhere opens with `load`, safely.
+A pickle written here begins with a mark and ends in a checksum. A plain `pickle.load` opens it: the mark is a text that
+the pickle itself throws away, and what stands behind the end of a pickle is not read. One from elsewhere, with neither,
+opens with `load`, safely.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ import numpy as np
 
 from linear_shortcuts.files.atomic import atomic_file
 from linear_shortcuts.files.errors import InputError
-from linear_shortcuts.files.unpickling import ARRAY_KINDS, is_key, unpickle
+from linear_shortcuts.files.pickle_machine import ARRAY_KINDS, is_key
+from linear_shortcuts.files.unpickling import DEPTH, unpickle
 
 PROTOCOL = 4  # fixed, so that a newer Python writes the same bytes
+_MARK = b"\x80\x04\x8c\x10linear_shortcuts0"  # begins every file: protocol 4, a text, pushed and popped
 _SEAL = b"\nsha256 "  # and the digest of all bytes before it, in hexadecimal, and a line break, end every file
+_SEAL_SIZE = len(_SEAL) + 64 + 1
 
 
 class _Pickler(pickle.Pickler):
@@ -44,19 +48,21 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
 
-def _check_loadable(value: Any) -> None:
+def _check_loadable(value: Any, depth: int = 0) -> None:
     """Raise `TypeError` for what `load` would refuse. The pickler cannot: it never asks us about sets."""
     import torch
 
+    if depth == DEPTH:
+        raise TypeError(f"containers in {DEPTH} others are not artifacts; save them side by side")
     if type(value) in (list, tuple):
         for item in value:
-            _check_loadable(item)
+            _check_loadable(item, depth + 1)
     elif type(value) in (dict, OrderedDict):
         for key, item in value.items():
-            _check_loadable(key)
+            _check_loadable(key, depth + 1)
             if not is_key(key):
                 raise TypeError(f"{key!r} cannot be a key; use text, a number or up to three of text and small numbers")
-            _check_loadable(item)
+            _check_loadable(item, depth + 1)
     elif isinstance(value, (set, frozenset)):
         raise TypeError("a set has no order, hence no reproducible bytes; save a sorted list")
     elif type(value) is np.ndarray or isinstance(value, np.generic):
@@ -76,6 +82,7 @@ def save(path: str | os.PathLike[str], value: Any) -> str:
     _check_loadable(value)
     with atomic_file(path) as file:
         hashing = _HashingFile(file)
+        hashing.write(_MARK)
         _Pickler(hashing).dump(value)  # type: ignore[arg-type]
         hashing.write(_seal(hashing.digest))
     return hashing.digest.hexdigest()
@@ -115,12 +122,17 @@ def load(path: str | os.PathLike[str], *, made_by: str | None = None, sha256: st
         mend = f"; run {made_by} first" if made_by else ""
         raise InputError(f"{path} does not exist{mend}")
     try:
-        damaged = file_sha256(path) != sha256 if sha256 is not None else _broken_seal(path)
+        ours, seal = _read_ends(path)
+        size = path.stat().st_size - len(seal)
+        if sha256 is not None:
+            damaged = file_sha256(path) != sha256
+        else:
+            damaged = seal != _seal(_digest(path, size)) if seal else ours
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error})") from error
     if damaged:
         raise InputError(f"{path} is damaged: its bytes are not those that were written; make it anew")
-    return unpickle(path)
+    return unpickle(path, size)
 
 
 def load_mapping(path: str | os.PathLike[str], *keys: str, made_by: str) -> dict[str, Any]:
@@ -132,15 +144,17 @@ def load_mapping(path: str | os.PathLike[str], *keys: str, made_by: str) -> dict
     return value
 
 
-def _broken_seal(path: Path) -> bool:
-    """Whether the file ends in a checksum, or a part of one, that is not that of the bytes before it."""
+def _read_ends(path: Path) -> tuple[bool, bytes]:
+    """Whether a file begins as ours do, a few wrong bytes aside, and the seal at its very end, if there is one.
+
+    One that has neither is from elsewhere. One that only has the seal we wrote before there was a mark.
+    """
     with open(path, "rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - len(_seal(hashlib.sha256()))))
-        _, mark, digest = file.read().partition(_SEAL)
-    if not mark:  # a file from elsewhere; the pickle in it is whole or will not load
-        return False
-    return mark + digest != _seal(_digest(path, size - len(mark) - len(digest)))
+        start = file.read(len(_MARK))
+        file.seek(max(0, path.stat().st_size - _SEAL_SIZE))
+        end = file.read()
+    ours = sum(found == own for found, own in zip(start, _MARK, strict=False)) > len(_MARK) // 2
+    return ours, end if end.startswith(_SEAL) and len(end) == _SEAL_SIZE else b""
 
 
 def load_json(path: str | os.PathLike[str], *, made_by: str | None = None) -> Any:

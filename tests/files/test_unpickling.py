@@ -26,7 +26,7 @@ import torch
 from fresh_process import in_fresh_process
 from hypothesis import given, settings, strategies as st
 
-from linear_shortcuts.files import artifacts, unpickling
+from linear_shortcuts.files import artifacts, torch_files
 from linear_shortcuts.files.errors import InputError
 
 
@@ -728,10 +728,54 @@ def test_memory_is_bounded_by_the_size_of_the_file(tmp_path):
 
 def test_a_million_lists_in_each_other_do_not_crash_the_process(tmp_path):
     (tmp_path / "deep.pickle").write_bytes(b"\x80\x04" + b"]" * 10**6 + b"a" * (10**6 - 1) + b".")
-    code = "import sys; from linear_shortcuts.files import artifacts\n"
-    code += "x = artifacts.load(sys.argv[1]); del x; print('well')"
-    run = in_fresh_process(code, tmp_path / "deep.pickle")
-    assert run.stdout == "well\n", run.stderr
+    run = in_fresh_process(LOAD_ALL, tmp_path)
+    assert (run.stdout, run.returncode) == ("refused\n", 0), run.stderr
+
+
+def doubled(times: int) -> list:
+    """A list that holds another one twice, which holds another one twice, and so on."""
+    value: list = ["a token"]
+    for _ in range(times):
+        value = [value, value]
+    return value
+
+
+def holding_itself() -> list:
+    value: list = []
+    value.append(value)
+    return value
+
+
+SHARED = {
+    "26 lists, each twice in the next": doubled(26),
+    "20,000 references to one array": [np.zeros(30_000)] * 20_000,
+    "20,000 references to one tensor": [torch.zeros(30_000)] * 20_000,
+    "20,000 references to one text": ["a" * 10_000] * 20_000,
+    "20,000 references to one list": [[0] * 20_000] * 20_000,
+    "a mapping of one list": dict.fromkeys(range(20_000), [0] * 20_000),
+    "a list that holds itself": holding_itself(),
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_a_value_that_is_far_larger_as_a_tree_than_as_a_file_is_refused(tmp_path, name):
+    """Whoever reads it would walk all of it: 2^26 lists in some 200 bytes, or gigabytes in 300 kB."""
+    said = refused(tmp_path / "x", pickle.dumps(SHARED[name]))
+    assert "again and again" in said or "nests deeper" in said
+
+
+@pytest.mark.parametrize("way", [pickle.dumps, lambda value: torch_saved(value, zipped=True)], ids=["pickle", "torch"])
+def test_values_that_others_share_within_reason_are_loaded(tmp_path, way):
+    matrix, label = torch.ones(400, 400), "a label of some length"
+    value = {"embeddings": matrix, "head": matrix, "labels": [label] * 10_000, "rows": [[0.0] * 100] * 100}
+    (tmp_path / "x").write_bytes(way(value))
+    assert torch.equal(artifacts.load(tmp_path / "x")["head"], matrix)
+    assert artifacts.load(tmp_path / "x")["rows"] == value["rows"]
+
+
+def test_what_goes_on_after_its_end_is_refused(tmp_path):
+    for content in (pickle.dumps(1, 4), torch_saved(torch.ones(2), zipped=False)):
+        assert "goes on after its end" in refused(tmp_path / "x", content + b"\n")
 
 
 def test_what_is_said_of_a_file_is_one_short_line_whatever_is_in_it(tmp_path):
@@ -762,7 +806,7 @@ def test_a_file_cut_at_any_byte_is_refused(tmp_path, kind):
 
 PIECES = st.one_of(
     st.sampled_from([opcode.code.encode("latin1") for opcode in pickletools.opcodes if opcode.arg is None]),
-    st.sampled_from([refer(*name) for name in [*unpickling._ALLOWED, *unpickling._ALLOCATING]]),
+    st.sampled_from([refer(*name) for name in torch_files._TABLE]),
     st.sampled_from([*UNUSUAL.values(), RECONSTRUCT, SWAPPED, ENCODE, SCALAR, TENSOR, SHAPE]),
     st.text(max_size=5).map(text),
     st.binary(max_size=9).map(lambda data: b"C" + bytes([len(data)]) + data),
