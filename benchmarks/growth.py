@@ -103,17 +103,16 @@ def exponent(sizes: list[int], values: list[float]) -> float:
 
 
 def draw(curves: dict, out: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, 3, figsize=(11, 6), layout="constrained", sharex="col")
+    from linear_shortcuts.figures.printing import BLUE, VERMILLION
+
+    figure, axes = plt.subplots(2, 3, figsize=(11, 7), layout="constrained", sharex="col")
     axis_names = {"n": "sentences n", "d": "width d", "L": "layers L"}
     for row, quantity in enumerate(("seconds", "MiB")):
         for column, (letter, sizes) in enumerate(POINTS.items()):
             axis = axes[row, column]
-            for work, color in (("extract", "tab:blue"), ("fit", "tab:red")):
+            for work, color in (("extract", BLUE), ("fit", VERMILLION)):
                 values = [measured[quantity] for measured in curves[work, letter]]
                 theory = THEORY[work, quantity][letter]
                 label = f"{work}: {exponent(sizes, values):.2f} (theory {theory})"
@@ -121,7 +120,10 @@ def draw(curves: dict, out: Path) -> None:
                 axis.loglog(sizes, values[-1] * (np.array(sizes) / sizes[-1]) ** theory, ":", color=color, alpha=0.6)
             axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
             axis.minorticks_off()
-            axis.legend(title="exponent", fontsize=8, title_fontsize=8)
+            # Above the panel, where it covers no curve.
+            axis.legend(
+                title="exponent", fontsize=8, title_fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2
+            )
             axis.set_ylabel(quantity if quantity == "seconds" else "peak memory (MiB)")
             axis.set_xlabel(axis_names[letter] if row == 1 else "")
     base = ", ".join(f"{letter} = {value:,}" for letter, value in BASE.items())

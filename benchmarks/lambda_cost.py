@@ -95,9 +95,9 @@ def table(points: dict[tuple[str, int], dict[str, float]], tokens: list[int]) ->
 def draw(points: dict[tuple[str, int], dict[str, float]], tokens: list[int], out: Path) -> None:
     import matplotlib.pyplot as plt
 
-    from linear_shortcuts.figures import plots
+    from linear_shortcuts.figures import printing
 
-    with plt.rc_context(plots.STYLE):
+    with plt.rc_context(printing.STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(10, 3.9))
         for axis, (quantity, name) in zip(axes, QUANTITIES.items(), strict=True):
             for kind in KINDS:
@@ -109,7 +109,7 @@ def draw(points: dict[tuple[str, int], dict[str, float]], tokens: list[int], out
             axis.set(xlabel="tokens", ylabel=name)
             axis.legend(title="growth, as a power of the tokens", fontsize=8, title_fontsize=8)
         figure.suptitle("One layer of width 768, one sentence, forward and backward")
-    plots.save(figure, {out.suffix[1:]: out.parent}, out.stem)
+    printing.save(figure, {out.suffix[1:]: out.parent}, out.stem)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from linear_shortcuts.settings import Folders, parse_args, run
 
 def main() -> None:
     args = parse_args(__doc__)
-    from linear_shortcuts.figures import plots
+    from linear_shortcuts.figures import plots, printing
     from linear_shortcuts.files import artifacts
     from linear_shortcuts.models import Cost
     from linear_shortcuts.scores import tables
@@ -38,7 +38,7 @@ def main() -> None:
         r2_table, exits, early_exit, params.early_exit.precision, f"{args.model} on {params.corpus}"
     )
     for name, figure in figures.items():
-        plots.save(figure, {"svg": folders.plots / "figures", "pdf": folders.plots / "pdf"}, name)
+        printing.save(figure, {"svg": folders.plots / "figures", "pdf": folders.plots / "pdf"}, name)
     summary = tables.metrics(params.corpus, r2_table, exits, early["records"], params.early_exit.precision)
     artifacts.save_json(folders.metrics, summary)
     print(f"{args.model}: Precision@1 by exit layer\n\n{tables.by_layer(exits, tables.precision_panel(1))}\n")

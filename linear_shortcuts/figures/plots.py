@@ -1,21 +1,27 @@
-"""The figures of the study, each drawn from its table, as SVG and PDF with reproducible bytes."""
+"""The figures of the study, each drawn from its table, at the size at which it is printed."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import matplotlib
-
-matplotlib.use("Agg")  # no display needed
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.ticker import MultipleLocator
+from matplotlib.colors import AsinhNorm, Normalize
+from matplotlib.ticker import FuncFormatter, MultipleLocator
 
-from linear_shortcuts.files import atomic_file
+from linear_shortcuts.figures.printing import (
+    BLUE,
+    COLUMN,
+    GREEN,
+    ORANGE,
+    PAGE,
+    PURPLE,
+    STYLE,
+    VERMILLION,
+    label_below,
+    tick_step,
+)
 from linear_shortcuts.scores import KL, PRECISION_AT, SURPRISAL, Table, divergence, precision_panel, select
 
 if TYPE_CHECKING:
@@ -23,30 +29,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-# The study's colours, and names a reader understands without its text.
-COLORS = {"id": "red", "mat": "blue", "mat_attn": "green", "mat_ffn": "magenta", "mat_ln1_ln2": "orange"}
+# A mapping has its colour, mark and line in every figure, and the name it has in every table.
+COLORS = {"id": VERMILLION, "mat": BLUE, "mat_attn": GREEN, "mat_ffn": PURPLE, "mat_ln1_ln2": ORANGE}
+MARKS = {"id": "s", "mat": "o", "mat_attn": "^", "mat_ffn": "D", "mat_ln1_ln2": "v"}
+LINES: dict[str, Any] = {
+    "id": "--",
+    "mat": "-",
+    "mat_attn": "-.",
+    "mat_ffn": (0, (4, 1, 1, 1, 1, 1)),
+    "mat_ln1_ln2": ":",
+}
 LABELS = {
-    "id": "id (unchanged)",
-    "mat": "mat (layer map)",
-    "mat_attn": "attention linear",
-    "mat_ffn": "feed-forward linear",
-    "mat_ln1_ln2": "layer norms linear",
+    "id": "id: unchanged",
+    "mat": "mat: layer map",
+    "mat_attn": "mat_attn: attention",
+    "mat_ffn": "mat_ffn: feed-forward",
+    "mat_ln1_ln2": "mat_ln1_ln2: norms",
 }
-STYLE: Any = {
-    "figure.constrained_layout.use": True,
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "0.9",
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-    "svg.hashsalt": "linear-shortcuts",  # else every run has its own ids
-    "svg.fonttype": "path",
-    "pdf.fonttype": 42,
-}
+NUMBERS_UP_TO = 7  # layers: beyond, the numbers in the cells of a heatmap could not be read
 
 
 def draw_all(r2: Table, exits: Table, early_exit: Table, precision: float, about: str) -> dict[str, Figure]:
@@ -54,7 +54,7 @@ def draw_all(r2: Table, exits: Table, early_exit: Table, precision: float, about
     layers = max(record["layer"] for record in exits)
     known = {record["mapping"] for record in exits}
     parts = [part for part in ("mat_attn", "mat_ln1_ln2", "mat_ffn") if part in known]
-    replaced = "\n".join(filter(None, [f"Parts replaced by matrices, {about}", divergence(exits, parts)]))
+    diverged = divergence(exits, parts)
     with plt.rc_context(STYLE):
         figures = {
             f"r2_scores_{layers}": r2_figure(r2, layers, about),
@@ -67,85 +67,93 @@ def draw_all(r2: Table, exits: Table, early_exit: Table, precision: float, about
         if parts:  # a model read by structure has none
             panels = {f"pre{k}": precision_panel(k) for k in PRECISION_AT} | {"surp": SURPRISAL}
             for name, panel in panels.items():
-                figures[f"parts_{name}_{layers}"] = lines_figure(exits, ["mat", *parts], panel, layers, replaced)
+                quantity = "Surprisal" if panel == SURPRISAL else panel
+                title = "\n".join(filter(None, [f"{quantity}, parts replaced by matrices\n{about}", diverged]))
+                figures[f"parts_{name}_{layers}"] = lines_figure(exits, ["mat", *parts], panel, layers, title)
     return figures
-
-
-def save(figure: Figure, folders: dict[str, Path], name: str) -> None:
-    """Write a figure in each format (svg, pdf, png) to that format's folder, without dates, and close it."""
-    logging.getLogger("fontTools").setLevel(logging.ERROR)  # of the fonts in a PDF it reports how old they are
-    with plt.rc_context(STYLE):
-        for suffix, folder in folders.items():
-            undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix)
-            with atomic_file(folder / f"{name}.{suffix}") as file:
-                figure.savefig(file, format=suffix, metadata=undated, dpi=200)
-    plt.close(figure)
 
 
 def r2_figure(table: Table, layers: int, about: str) -> Figure:
     """Heatmaps of r2: rows are source layers, columns target layers; mat, id, and what mat adds."""
-    figure, axes = plt.subplots(1, 3, figsize=(12.5, 4.2))
-    images = [
-        heatmap(axes[0], table, "mat", layers, diagonal=1, low=0),
-        heatmap(axes[1], table, "id", layers, diagonal=1, low=0),
-        heatmap(axes[2], table, "mat-id", layers, diagonal=0, low=-1),
-    ]
+    figure, axes = plt.subplots(1, 3, figsize=(PAGE, 2.75))
+    images = [heatmap(axis, table, name, layers) for axis, name in zip(axes, ("mat", "id", "mat-id"), strict=True)]
     axes[0].set_ylabel("source layer")
-    bar = figure.colorbar(images[1], ax=axes[:2], shrink=0.8, ticks=[0, 0.25, 0.5, 0.75, 1])
-    bar.ax.set_yticklabels(["≤0.0", "0.25", "0.5", "0.75", "1.0"])
-    bar.set_label("r²")
-    figure.colorbar(images[2], ax=axes[2], shrink=0.8, extend="both").set_label("difference of r²")
-    figure.suptitle(f"Variance explained from layer to layer, {about}")
+    r2_bar(figure, images[1], axes[:2])
+    largest = max(abs(record["r2"]) for record in table if record["mapping"] == "mat-id")
+    ticks = [tick for tick in (0.25, 1, 4, 16, 64, 256) if tick <= largest] or [largest]
+    bar = figure.colorbar(images[2], ax=axes[2], shrink=0.75, ticks=[*(-tick for tick in reversed(ticks)), 0, *ticks])
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+g}".replace("-", "−") if value else "0"))
+    bar.set_label("difference of r² (0 is white)")
+    figure.suptitle(f"Variance explained (r²) from layer to layer, {about}")
     return figure
 
 
-def heatmap(axis: Axes, table: Table, mapping: str, layers: int, *, diagonal: float, low: float) -> AxesImage:
-    """Draw the r2 of one mapping of a table of `tables.r2_table` on an axis; diagonal: of a layer with itself."""
+def r2_bar(figure: Figure, image: AxesImage, axes: Any) -> None:
+    """The colour bar of heatmaps of r2, beside the axes that it is for."""
+    bar = figure.colorbar(image, ax=axes, shrink=0.75, extend="min", ticks=[0, 0.25, 0.5, 0.75, 1])
+    bar.set_label("r² (below 0: worse than the mean)")
+
+
+def heatmap(axis: Axes, table: Table, mapping: str, layers: int) -> AxesImage:
+    """Draw the r2 of one mapping of a table of `tables.r2_table` on an axis.
+
+    r2 runs from 0 to 1, darker below, in colours whose greys are in the same order; a difference (`mat-id`) goes both
+    ways from white at 0, on a scale that is linear near it and logarithmic beyond, since nothing bounds `id` below.
+    """
     grid = np.full((layers + 1, layers + 1), np.nan)
-    np.fill_diagonal(grid, diagonal)
     for record in table:
         if record["mapping"] == mapping:
             grid[record["source"], record["target"]] = record["r2"]
-    image = axis.imshow(grid, cmap="RdBu", vmin=low, vmax=1)
+    if mapping == "mat-id":
+        largest = max(float(np.nanmax(np.abs(grid))), 0.25)
+        image = axis.imshow(grid, cmap="PuOr", norm=AsinhNorm(linear_width=0.5, vmin=-largest, vmax=largest))
+    else:
+        image = axis.imshow(grid, cmap=plt.get_cmap("cividis").with_extremes(under="black"), norm=Normalize(0, 1))
     axis.set(title=mapping.replace("-", " − "), xlabel="target layer")
+    axis.set(xlim=(0.5, layers + 0.5), ylim=(layers - 0.5, -0.5))  # no layer 0 to jump to, and none after the last
     for ticks in (axis.xaxis, axis.yaxis):
         ticks.set_major_locator(MultipleLocator(tick_step(layers)))
     axis.grid(visible=False)
-    if layers <= 12:  # beyond, the numbers would not be readable
-        _write_values(axis, grid, low)
+    if layers <= NUMBERS_UP_TO:
+        _write_values(axis, grid, image)
     return image
 
 
-def _write_values(axis: Axes, grid: np.ndarray, low: float) -> None:
+def _write_values(axis: Axes, grid: np.ndarray, image: AxesImage) -> None:
     for (row, column), value in np.ndenumerate(grid):
         if np.isfinite(value):
-            shade = "white" if not 0.18 < (value - low) / (1 - low) < 0.82 else "black"
-            text = f"{value:.2f}" if value > -9.95 else "<−9"
-            axis.text(column, row, text.replace("-", "−"), ha="center", va="center", color=shade, fontsize=6.5)
+            red, green, blue, _ = image.to_rgba(value)
+            shade = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
+            text = f"{value:.2f}" if value >= 0 else f"{value:.1f}" if value > -9.95 else f"{value:.0f}"
+            axis.text(column, row, text.replace("-", "−"), ha="center", va="center", color=shade, fontsize=5.5)
 
 
 def precision_figure(exits: Table, layers: int, about: str) -> Figure:
     """Precision@1, 5 and 10 of mat and id over exit layers."""
-    figure, axes = plt.subplots(1, len(PRECISION_AT), figsize=(11, 3.6), sharey=True)
+    figure, axes = plt.subplots(1, len(PRECISION_AT), figsize=(PAGE, 2.5), sharey=True)
     for axis, k in zip(axes, PRECISION_AT, strict=True):
         _draw_lines(axis, exits, ["mat", "id"], precision_panel(k), layers)
         axis.set(title=precision_panel(k), ylim=(0, 1.02))
     axes[0].set_ylabel("share of sentences")
-    axes[-1].legend(loc="lower right")
+    label_below(figure, axes[0], 2)
     figure.suptitle(f"The exit's token among the full model's first k, {about}")
     return figure
 
 
 def lines_figure(exits: Table, mappings: Sequence[str], panel: str, layers: int, title: str) -> Figure:
     """One quantity over exit layers, a line per mapping with its interval."""
-    figure, axis = plt.subplots(figsize=(5.6, 3.9))
+    figure, axis = plt.subplots(figsize=(COLUMN, 3.0))
     _draw_lines(axis, exits, mappings, panel, layers)
     axis.set(title=title, ylabel=panel)
     if panel.startswith("Precision"):
         axis.set_ylim(0, 1.02)
+    elif panel == KL:  # `id` at layer 0 is hundreds of times further away than anything else
+        axis.set_yscale("symlog", linthresh=0.1)
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set(ylabel=f"{panel}\nlogarithmic above 0.1", ylim=(0, None))
     else:
         axis.set_ylim(bottom=0)
-    axis.legend()
+    label_below(figure, axis, 2)
     return figure
 
 
@@ -154,40 +162,34 @@ def _draw_lines(axis: Axes, exits: Table, mappings: Sequence[str], panel: str, l
         records = sorted(select(exits, [mapping], [panel]), key=lambda record: record["layer"])
         keys = ("layer", "value", "low", "high")  # None where every sentence diverged: a gap in the line
         x, value, low, high = (np.array([record[key] for record in records], dtype=float) for key in keys)
-        axis.plot(x, value, color=COLORS[mapping], label=LABELS[mapping], marker="o", markersize=3)
-        axis.fill_between(x, low, high, color=COLORS[mapping], alpha=0.15, linewidth=0)
+        axis.plot(
+            x, value, color=COLORS[mapping], linestyle=LINES[mapping], marker=MARKS[mapping], label=LABELS[mapping]
+        )
+        axis.fill_between(x, low, high, color=COLORS[mapping], alpha=0.18, linewidth=0)
     axis.set_xlabel("exit layer")
     axis.set_xlim(-0.2, layers + 0.2)
     axis.xaxis.set_major_locator(MultipleLocator(tick_step(layers)))
 
 
 def early_exit_figure(table: Table, x: str, precision: float, about: str) -> Figure:
-    """Precision@1 of early and of fixed exits against mean layers run or against relative FLOPs."""
-    figure, axis = plt.subplots(figsize=(5.6, 3.9))
+    """Precision@1 of early and of fixed exits, with intervals, against mean layers run or against relative FLOPs."""
+    figure, axis = plt.subplots(figsize=(COLUMN, 3.2))
     for mapping in ("mat", "id"):
-        for kind, line, marker in (("early", "-", "o"), ("fixed", ":", "s")):
+        for kind, line, mark in (("early", LINES[mapping], ""), ("fixed", ":", MARKS[mapping])):
             records = [record for record in table if (record["mapping"], record["exit"]) == (mapping, kind)]
             records.sort(key=lambda record: record[x])
-            axis.plot(
-                [record[x] for record in records],
-                [record["precision"] for record in records],
-                color=COLORS[mapping],
-                linestyle=line,
-                marker=marker,
-                markersize=3.5,
-                label=f"{mapping}, {kind} exit",
+            at, value, low, high = (
+                np.array([record[key] for record in records]) for key in (x, "precision", "low", "high")
             )
-    axis.axhline(precision, color="0.6", linewidth=0.8, zorder=0)
+            color = COLORS[mapping]
+            axis.plot(at, value, color=color, linestyle=line, marker=mark, label=f"{mapping}, {kind} exit")
+            axis.fill_between(at, low, high, color=color, alpha=0.18, linewidth=0)
+    axis.axhline(precision, color="0.4", linewidth=0.8, linestyle=(0, (1, 2)), label=f"Precision@1 of {precision:g}")
     if x == "mean_layers":
         axis.set(xlabel="layers run (mean)", title=f"Early exit against fixed exit, {about}")
     else:
-        axis.axvline(1, color="0.6", linewidth=0.8, zorder=0)
+        axis.axvline(1, color="0.4", linewidth=0.8, label="the full model")
         axis.set(xlabel="FLOPs relative to the full model, read-outs included", title=f"Cost of an exit, {about}")
     axis.set(ylabel="Precision@1", ylim=(0, 1.02))
-    axis.legend(loc="lower right")
+    label_below(figure, axis, 2)
     return figure
-
-
-def tick_step(layers: int) -> int:
-    """The study's tick distances: 2, 3, 4, 6 for 12, 24, 36, 48 layers; 1 for small models."""
-    return 1 if layers < 12 else 2 if layers < 24 else 3 if layers < 36 else 4 if layers < 48 else 6

@@ -17,7 +17,7 @@ def main() -> None:
     settings = study.read(args.params)
 
     from character_embeddings import report
-    from linear_shortcuts.figures import plots
+    from linear_shortcuts.figures import printing
     from linear_shortcuts.files import artifacts
 
     folders = study.Folders(settings.names)
@@ -28,7 +28,7 @@ def main() -> None:
     figures = report.figures_of(found, records)
     kinds = {"svg": folders.plots / "figures", "pdf": folders.plots / "pdf", "png": folders.plots / "png"}
     for name, figure in figures.items():
-        plots.save(figure, kinds, name)
+        printing.save(figure, kinds, name)
     for name, table in report.plot_tables(found).items():
         artifacts.save_json(folders.plots / name / f"{name}.json", table)
     artifacts.save_json(folders.metrics, report.metrics_of(found))

@@ -21,7 +21,7 @@ def main() -> None:
     from lambda_bert.models import load_model
     from lambda_bert.pretraining import pair_label
     from lambda_bert.settings import read
-    from linear_shortcuts.figures import plots
+    from linear_shortcuts.figures import printing
     from linear_shortcuts.files import artifacts
     from linear_shortcuts.models import load_tokenizer
 
@@ -43,7 +43,7 @@ def main() -> None:
     artifacts.save_json(folders.pretraining_table / "comparison.json", rows)
     comparison.save_csv(folders.pretraining_table / "comparison.csv", rows)
     figure = comparison.training_figure(found, floor, task, settings.text)
-    plots.save(figure, dict.fromkeys(("svg", "pdf", "png"), folders.pretraining_plots), "pretraining")
+    printing.save(figure, dict.fromkeys(("svg", "pdf", "png"), folders.pretraining_plots), "pretraining")
     speeds = comparison.speeds(models, steps)
     artifacts.save_json(folders.timings / "speed.json", {"tokens_per_second": speeds})
     print(comparison.text(rows, speeds, task), end="")

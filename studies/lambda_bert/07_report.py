@@ -17,7 +17,7 @@ def main() -> None:
     args = parse_args(__doc__, model=False, params=study.PARAMS)
     settings = study.read(args.params)
     from lambda_bert import figures, report
-    from linear_shortcuts.figures import plots
+    from linear_shortcuts.figures import printing
     from linear_shortcuts.files import artifacts, atomic
 
     folders = settings.folders
@@ -37,7 +37,7 @@ def main() -> None:
     }
     with atomic.atomic_folder(folders.report_plots) as coming:
         for name, figure in drawn.items():
-            plots.save(figure, {kind: coming / kind for kind in ("svg", "pdf", "png")}, name)
+            printing.save(figure, {kind: coming / kind for kind in ("svg", "pdf", "png")}, name)
     artifacts.save_json(folders.metrics, report.metrics(tables["shortcuts"], lambdas))
     print(f"{len(tables)} tables in {folders.report_tables}, {len(drawn)} figures in {folders.report_plots}")
 

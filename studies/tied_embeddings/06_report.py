@@ -16,7 +16,7 @@ def main() -> None:
     args = parse_args(__doc__, model=False, params=study.PARAMS)
     settings = study.read(args.params)
 
-    from linear_shortcuts.figures import plots
+    from linear_shortcuts.figures import printing
     from linear_shortcuts.files import artifacts, atomic
     from tied_embeddings import report, tables
 
@@ -29,7 +29,7 @@ def main() -> None:
     with atomic.atomic_folder(study.PLOTS) as coming:
         kinds = {"svg": coming / "figures", "pdf": coming / "pdf", "png": coming / "png"}
         for name, figure in figures.items():
-            plots.save(figure, kinds, name)
+            printing.save(figure, kinds, name)
         for name, table in report.plot_tables(found).items():
             artifacts.save_json(coming / name / f"{name}.json", table)
     artifacts.save_json(study.METRICS, report.metrics_of(found))

@@ -15,7 +15,7 @@ def main() -> None:
     args = parse_args(__doc__, model=False, params=study.PARAMS)
     settings = study.read(args.params)
 
-    from linear_shortcuts.figures import plots
+    from linear_shortcuts.figures import printing
     from linear_shortcuts.files import artifacts, atomic
     from tied_embeddings import tables, text_report
 
@@ -27,7 +27,7 @@ def main() -> None:
         kinds = {"svg": coming / "figures", "pdf": coming / "pdf", "png": coming / "png"}
         figures = text_report.figures_of(found, records)
         for name, figure in figures.items():
-            plots.save(figure, kinds, name)
+            printing.save(figure, kinds, name)
         for name, table in text_report.plot_tables(records).items():
             artifacts.save_json(coming / name / f"{name}.json", table)
     artifacts.save_json(text_report.METRICS, text_report.metrics_of(found))

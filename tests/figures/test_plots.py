@@ -2,11 +2,13 @@
 
 import json
 
+import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 
-from linear_shortcuts.figures import plots
+from linear_shortcuts.figures import plots, printing
 from linear_shortcuts.models.cost import Cost
 from linear_shortcuts.scores import tables
 from linear_shortcuts.scores.early_exit import sweep
@@ -119,7 +121,7 @@ def test_every_figure_of_the_study_is_drawn_twice_to_the_same_bytes(results, tmp
     for folder in ("one", "two"):
         figures = plots.draw_all(r2, exits, early_exit, 0.95, "model on corpus")
         for name, figure in figures.items():
-            plots.save(figure, {"svg": tmp_path / folder, "pdf": tmp_path / folder}, name)
+            printing.save(figure, {"svg": tmp_path / folder, "pdf": tmp_path / folder}, name)
     named = {
         "r2_scores",
         "pre",
@@ -169,7 +171,7 @@ def test_what_diverged_is_left_out_of_means_and_stated(results, tmp_path):
     assert "–" in tables.by_layer(exits, tables.KL).splitlines()[2]
     figures = plots.draw_all(r2, exits, early_exit, 0.95, "model on corpus")
     assert "diverges" in figures[f"parts_surp_{LAYERS}"].axes[0].get_title()
-    plots.save(figures[f"parts_surp_{LAYERS}"], {"svg": tmp_path}, "one")
+    printing.save(figures[f"parts_surp_{LAYERS}"], {"svg": tmp_path}, "one")
 
 
 def test_an_exit_that_diverged_is_never_confident(results):
@@ -180,4 +182,35 @@ def test_an_exit_that_diverged_is_never_confident(results):
 
 
 def test_ticks_follow_the_study():
-    assert [plots.tick_step(layers) for layers in (6, 12, 24, 36, 48)] == [1, 2, 3, 4, 6]
+    assert [printing.tick_step(layers) for layers in (6, 12, 24, 36, 48)] == [1, 2, 3, 4, 6]
+
+
+def test_text_is_text_and_a_figure_says_what_it_shows(results, tmp_path):
+    _, _, r2, exits, early_exit = results
+    figures = plots.draw_all(r2, exits, early_exit, 0.95, "model on corpus")
+    titles = [figure.get_suptitle() or figure.axes[0].get_title() for figure in figures.values()]
+    assert len(set(titles)) == len(titles)
+    printing.save(figures[f"parts_pre1_{LAYERS}"], {"svg": tmp_path}, "parts")
+    drawn = (tmp_path / "parts.svg").read_text()
+    for words in ("Precision@1, parts replaced by matrices", "exit layer", "mat_ln1_ln2: norms"):
+        assert words in drawn
+
+
+def test_mappings_differ_in_mark_line_and_grey(results):
+    greys = {
+        name: np.dot(matplotlib.colors.to_rgb(color), (0.299, 0.587, 0.114)) for name, color in plots.COLORS.items()
+    }
+    assert len(set(plots.MARKS.values())) == len(set(map(str, plots.LINES.values()))) == len(plots.COLORS)
+    assert abs(greys["mat"] - greys["id"]) > 0.1
+
+
+def test_a_difference_is_white_at_zero_and_never_cut(results):
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    table = tables.r2_table(dict.fromkeys(pairs, 0.5), {(0, 1): 0.5, (0, 2): -40.0, (1, 2): 0.9})
+    figure, axis = plt.subplots()
+    image = plots.heatmap(axis, table, "mat-id", 2)
+    assert image.to_rgba(0.0)[:3] == pytest.approx((0.97, 0.97, 0.97), abs=0.01)
+    assert image.norm.vmax == -image.norm.vmin == 40.5
+    shades = [image.to_rgba(value)[2] for value in (-0.4, 0.0, 0.4, 4.0, 40.5)]
+    assert len({round(shade, 2) for shade in shades}) == 5
+    plt.close(figure)

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from lambda_bert.report import Found
-from linear_shortcuts.figures import COLORS, LABELS, STYLE, heatmap
+from linear_shortcuts.figures import COLORS, LABELS, STYLE, heatmap, r2_bar
 from linear_shortcuts.scores import Table, precision_panel
 
 if TYPE_CHECKING:
@@ -37,11 +37,9 @@ def r2_heatmaps(found: Mapping[str, Found]) -> Figure:
         for column, (model, scores) in enumerate(found.items()):
             layers = max(record["layer"] for record in scores["exits"])
             for axis, mapping in zip(axes[:, column], ("mat", "id"), strict=True):
-                image = heatmap(axis, scores["r2"], mapping, layers, diagonal=1, low=0)
+                image = heatmap(axis, scores["r2"], mapping, layers)
                 axis.set(title=f"{name_of(model)}, {mapping}", ylabel="source layer" if column == 0 else None)
-        bar = figure.colorbar(image, ax=axes, shrink=0.6, ticks=[0, 0.25, 0.5, 0.75, 1])
-        bar.ax.set_yticklabels(["≤0.0", "0.25", "0.5", "0.75", "1.0"])
-        bar.set_label("r²")
+        r2_bar(figure, image, axes)
         figure.suptitle("Variance explained from layer to layer")
     return figure
 

@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from linear_shortcuts.figures import plots
+from linear_shortcuts.figures import printing
 from linear_shortcuts.files import InputError
 from tied_embeddings import experiment, measures
 from tied_embeddings.settings import Run
@@ -33,7 +33,7 @@ def accuracy(
     title: str,
 ) -> Figure:
     """Accuracy over epochs: a moving average, every `stride`-th point, up to `cutoff`."""
-    with plt.rc_context(plots.STYLE):
+    with plt.rc_context(printing.STYLE):
         figure, axis = plt.subplots(figsize=(5.6, 3.9))
         for label, (run, folder) in runs.items():
             if run.log is None or run.log.split == "train":
@@ -74,7 +74,7 @@ def distances(
     if len(y_limits) != 2:
         raise InputError(f"--y-limits has {len(y_limits)} numbers; give two, such as 0,4")
     colors = matplotlib.colormaps[palette].resampled(max(len(pairs), 2))
-    with plt.rc_context(plots.STYLE):
+    with plt.rc_context(printing.STYLE):
         figure, axis = plt.subplots(figsize=(5.6, 3.9))
         for number, (label, pair) in enumerate(pairs.items()):
             if not all(0 <= one < vocabulary for one in pair):
@@ -94,7 +94,7 @@ def embeddings(folder: Path, side: str, title: str) -> Figure:
     vectors = (model[names[side]] if names[side] in model else model[names["input"]]).double()
     centred = vectors - vectors.mean(0)
     points = centred @ torch.linalg.svd(centred, full_matrices=False).Vh[:2].T
-    with plt.rc_context(plots.STYLE):
+    with plt.rc_context(printing.STYLE):
         figure, axis = plt.subplots(figsize=(4.6, 4.2))
         axis.scatter(points[:, 0].numpy(), points[:, 1].numpy(), s=12)
         for number, point in enumerate(points.tolist()):
@@ -108,5 +108,5 @@ def write(figure: Figure, path: Path) -> None:
     kind = path.suffix.removeprefix(".")
     if kind not in ("svg", "pdf", "png"):
         raise InputError(f"--out is {path}; its name must end in .svg, .pdf or .png")
-    plots.save(figure, {kind: path.parent}, path.stem)
+    printing.save(figure, {kind: path.parent}, path.stem)
     print(f"figure in {path}")
