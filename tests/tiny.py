@@ -1,5 +1,7 @@
 """Small real architectures with random weights, and sentences for them."""
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
@@ -186,3 +188,13 @@ def tokens(language_model: LanguageModel, number: int = 60, *, seed: int = 0) ->
         sentences.append(ids)
         positions.append(position)
     return Tokens(sentences, torch.tensor(positions))
+
+
+def save_tokenizer(folder: Path, *, words: int = VOCABULARY) -> None:
+    """Save a tokenizer of so many words beside a checkpoint."""
+    import tokenizers as tk
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {f"w{number}": number for number in range(words)}
+    made = tk.Tokenizer(tk.models.WordLevel(vocabulary, unk_token="w0"))
+    PreTrainedTokenizerFast(tokenizer_object=made, unk_token="w0").save_pretrained(folder)

@@ -16,7 +16,7 @@ first thing to do with a new model.
 
 Example: linear-shortcuts check models/tiny-gpt2
 """
-EPILOG = "Ends with code 0 if every invariant holds, 1 if one does not, 2 if the model cannot be loaded."
+EPILOG = "Ends with code 0 if all of it holds, 1 if something does not, 2 if the model cannot be loaded."
 
 
 def main() -> None:
@@ -51,7 +51,8 @@ def _check(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from linear_shortcuts.commands import invariants
-    from linear_shortcuts.models import load_registered
+    from linear_shortcuts.files import InputError
+    from linear_shortcuts.models import load_registered, load_tokenizer
     from linear_shortcuts.settings import Model, read_params
 
     registry = read_params(args.params).registry if Path(args.params).exists() else {}
@@ -66,14 +67,26 @@ def _check(args: argparse.Namespace) -> int:
     entry = replace(entry, **{key: value for key, value in asked.items() if value is not None})
     model = load_registered(entry, args.model, args.device)
     print(f"{invariants.describe(model)}\n\n{invariants.HEAD}", flush=True)
+    tokens = invariants.sample_tokens(model)
     failed = 0
-    for finding in invariants.check(model, invariants.sample_tokens(model)):
+    for finding in invariants.check(model, tokens):
         print(invariants.line(finding), flush=True)
         failed += not finding.passed
+    reason = ""
+    try:
+        tokenizer = load_tokenizer(entry.checkpoint, entry.revision, trust_remote_code=entry.trust_remote_code)
+    except InputError as error:
+        tokenizer, reason = None, f"; {error}"
+    fits, row = invariants.tokenizer_line(model, tokenizer)
+    print(row)
+    for note in invariants.notes(model, tokens):
+        print(f"\nnote: {note}")
     if failed:
         print(
             f"\n{args.model}: {failed} of {len(invariants.INVARIANTS)} invariants do not hold; results would be wrong"
         )
+    elif not fits:
+        print(f"\n{args.model}: every invariant holds, but only tokens of your own can be used{reason}")
     else:
         print(f"\n{args.model}: every invariant holds")
-    return int(failed > 0)
+    return int(failed > 0 or not fits)

@@ -142,19 +142,19 @@ def _truncation(model: LanguageModel, tokens: Tokens) -> float | None:
 def _stand_ins(model: LanguageModel, tokens: Tokens) -> float | None:
     if not model.family.steps:
         return None
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(model.width, model.width, generator=generator) / model.width**0.5
-    matrix = (torch.eye(model.width) + noise).to(model.device) / 2
-    guesses = part_guesses(model, tokens, _OneMatrix(matrix), LONGEST * SENTENCES)  # type: ignore[arg-type]
     start, worst = model.layers // 2, 0.0
+    maps = _SizedMatrices(tokens, start)
+    # Each sentence alone: nothing keeps small what a stand-in makes of padding, and nought times infinity is no number.
+    guesses = part_guesses(model, tokens, maps, 1, [start])  # type: ignore[arg-type]
     for mapping, part in PARTS.items():
+        matrices = maps.stand_ins(model, part)
         with ExitStack() as stack:
             for block in range(start, model.layers):
-                for step in stand_in_steps(model.family, part):
+                for step, matrix in matrices[block].items():
                     stack.enter_context(replaced(model.blocks[block], model.family.steps[step], matrix))
             for row, (ids, position) in enumerate(zip(tokens.sentences, tokens.positions.tolist(), strict=True)):
                 logits = _forward(model, ids).logits[0, position]
-                worst = max(worst, _difference(model.decode(guesses[mapping][start, row]), logits))
+                worst = max(worst, _difference(model.decode(guesses[mapping][0, row]), logits))
     return worst
 
 
@@ -172,14 +172,48 @@ INVARIANTS = (
 # --- helpers ---------------------------------------------------------------------------------------------------
 
 
-class _OneMatrix:
-    """One matrix as the stand-in of everything."""
+class _SizedMatrices:
+    """A random matrix as the stand-in of everything, times what keeps the stream as large as it is.
 
-    def __init__(self, matrix: Tensor) -> None:
-        self.matrix = matrix
+    A matrix of one size in every place would blow the stream up, or let it vanish, over some tens of blocks: a norm
+    gives vectors of its own size whatever it reads. So the check's sentences are taken through the stand-ins block by
+    block, and what each of them gives is made as large as what the genuine part gave.
+    """
+
+    def __init__(self, tokens: Tokens, start: int) -> None:
+        self.tokens, self.start = tokens, start
+        self._made: dict[str, list[dict[int, Tensor]]] = {}
 
     def stand_ins(self, model: LanguageModel, part: str) -> list[dict[int, Tensor]]:
-        return [dict.fromkeys(stand_in_steps(model.family, part), self.matrix) for _ in range(model.layers)]
+        """For every block, sub-step -> matrix; those before the start are never run."""
+        if part not in self._made:
+            self._made[part] = self._sized(model, stand_in_steps(model.family, part))
+        return self._made[part]
+
+    def _sized(self, model: LanguageModel, steps: list[int]) -> list[dict[int, Tensor]]:
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(model.width, model.width, generator=generator) / model.width**0.5
+        matrix = (torch.eye(model.width) + noise).to(model.device) / 2
+        runs = [_run(model, ids) for ids in self.tokens.sentences]
+        streams = [run.states[self.start] for run in runs]
+        made: list[dict[int, Tensor]] = [dict.fromkeys(steps, matrix) for _ in range(self.start)]
+        for block in range(self.start, model.layers):
+            attend = [model.attention(block, run.calls[block]) for run in runs]
+            genuine = [model.sites(block, run.states[block], own) for run, own in zip(runs, attend, strict=True)]
+            placed: dict[int, Tensor] = {}
+            for step in steps:
+                placed[step] = matrix
+                sites = [model.sites(block, h, own, placed)[step + 1] for h, own in zip(streams, attend, strict=True)]
+                sizes = [_size(own[step + 1]) / _size(site) for own, site in zip(genuine, sites, strict=True)]
+                placed[step] = matrix * min(sizes)
+            streams = [model.sites(block, h, own, placed)[-1] for h, own in zip(streams, attend, strict=True)]
+            made.append(placed)
+        return made
+
+
+def _size(states: Tensor) -> float:
+    """The root mean square of states, which no overflow reaches."""
+    return float(states.double().square().mean().sqrt().clamp(min=torch.finfo(torch.float32).tiny))
 
 
 @contextmanager
@@ -251,6 +285,48 @@ def describe(model: LanguageModel) -> str:
         f"{model.identity['dtype']}, {model.layers} blocks of width {model.width:,}, {model.vocabulary:,} token ids, "
         f"{limit}"
     )
+
+
+def notes(model: LanguageModel, tokens: Tokens) -> Iterator[str]:
+    """What is no fault but should be known, a line each."""
+    if model.unused:
+        yield f"{len(model.unused)} weights of the checkpoint have no place in the model, such as {model.unused[0]}"
+    layer = _more_than_the_stream(model, tokens)
+    if layer is not None:
+        yield (
+            f"blocks after layer {layer} read more of the tokens than h_{layer}, as where each is given the embeddings "
+            "again: h_i is not all they know, so no map from it can make up for them"
+        )
+
+
+@torch.inference_mode()
+def _more_than_the_stream(model: LanguageModel, tokens: Tokens) -> int | None:
+    """A layer i for which the last state changes with the tokens although h_i is held as it is; None: there is none."""
+    ids = tokens.sentences[0]
+    states = _run(model, ids).states
+    for layer in sorted({1, model.layers // 2} & set(range(1, model.layers))):
+
+        def hold(module: nn.Module, args: Any, output: Any, held: Tensor = states[layer]) -> Any:
+            return type(output)((held, *output[1:])) if isinstance(output, (tuple, list)) else held
+
+        handle = model.blocks[layer - 1].register_forward_hook(hold)
+        try:
+            end = _run(model, ids.flip(0)).states[-1]
+        finally:
+            handle.remove()
+        if _difference(end, states[-1]) > ALLOWED[str(model.network.dtype).removeprefix("torch.")]:
+            return layer
+    return None
+
+
+def tokenizer_line(model: LanguageModel, tokenizer: Any | None) -> tuple[bool, str]:
+    """Whether every id of the tokenizer has an embedding, and a row of the table that says so; None: it has none."""
+    largest = None if tokenizer is None else max(tokenizer.get_vocab().values())
+    passed = largest is not None and largest < model.vocabulary
+    measured = "—" if largest is None else f"{largest:,}"
+    outcome = "passed" if passed else "FAILED"
+    holds = "the tokenizer is there, and its largest id has an embedding"
+    return passed, f"{'tokenizer':<12}{outcome:<9}{measured:>10}{model.vocabulary - 1:>10,}   {holds}"
 
 
 def line(finding: Finding) -> str:

@@ -363,3 +363,15 @@ def longest(config: Any, family: Family) -> int | None:
     if limit is not None:
         limit -= family.positions_lost
     return limit if limit is not None and limit > 0 else None  # some state -1
+
+
+def switch(config: Any) -> int | None:
+    """The length beyond which a sentence's positions are turned by other factors (longrope); None if there is none.
+
+    The library decides for a whole batch, by its longest sentence.
+    """
+    config = config.get_text_config()
+    turned = getattr(config, "rope_parameters", None) or {}
+    kinds = [turned, *(value for value in turned.values() if isinstance(value, Mapping))]  # some turn layers apart
+    lengths = [kind["original_max_position_embeddings"] for kind in kinds if kind.get("rope_type") == "longrope"]
+    return min(lengths, default=None)

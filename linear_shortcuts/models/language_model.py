@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from linear_shortcuts.models.families import Family, Step, adjust, longest
+from linear_shortcuts.models.families import Family, Step, adjust, longest, switch
 from linear_shortcuts.models.products import linear
 
 CONVENTION = "h_0 enters block 1, h_i leaves block i, h_L before the final norm"
@@ -55,6 +55,11 @@ class LanguageModel:
     def max_tokens(self) -> int | None:
         """The longest sentence the model can read; None where it sets no limit."""
         return longest(self.network.config, self.family)
+
+    @property
+    def switch(self) -> int | None:
+        """The length beyond which the longest sentence of a batch changes the states of all; None for most models."""
+        return switch(self.network.config)
 
     @property
     def device(self) -> torch.device:

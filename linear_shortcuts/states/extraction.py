@@ -93,14 +93,20 @@ def batches(
 
     Where only the sampled position is wanted of a causal model, nothing after it can matter: sentences end there.
     Padding needs no mask in a causal model. In a masked one the sampled token is behind the mask token.
+    Where a length switches what a model does (`LanguageModel.switch`), no batch straddles it and no cut crosses it.
     """
     causal = model.family.causal
     lengths = tokens.positions + 1 if causal and positions == "sampled" else tokens.lengths
+    beyond = 0  # sentences on the far side of the switch, which come first, for they are longer
+    if model.switch is not None:
+        far = tokens.lengths > model.switch
+        lengths, beyond = torch.where(far, lengths.clamp(min=model.switch + 1), lengths), int(far.sum())
     first_rows = lengths.cumsum(0) - lengths  # of every sentence's vectors, where all are wanted
     order = torch.argsort(lengths, descending=True, stable=True)
     start = 0
     while start < len(order):
-        chosen = order[start : start + max(1, tokens_per_batch // int(lengths[order[start]]))]
+        end = start + max(1, tokens_per_batch // int(lengths[order[start]]))
+        chosen = order[start : min(end, beyond) if start < beyond else end]
         start += len(chosen)
         long, sampled = lengths[chosen], tokens.positions[chosen]
         kept = zip(chosen.tolist(), long.tolist(), strict=True)

@@ -6,6 +6,7 @@ import torch
 
 from linear_shortcuts.files.errors import InputError
 from linear_shortcuts.files.partial import Partial
+from linear_shortcuts.models.loading import wrap
 from linear_shortcuts.models.precision import arithmetic
 from linear_shortcuts.states.extraction import count_vectors, extract, hidden_states
 from linear_shortcuts.states.provenance import states_card
@@ -190,3 +191,21 @@ def test_texts_that_the_model_cannot_read_are_named(kind, texts, message):
         hidden_states(tiny.model(kind), _Words(), texts)
     with pytest.raises(InputError, match="at is 'last'; it must be 'prediction' or 'all'"):
         hidden_states(tiny.model(kind), _Words(), ["MASK"], "last")
+
+
+@pytest.mark.parametrize("positions", ["sampled", "all"])
+def test_no_batch_and_no_cut_crosses_a_length_that_switches_the_model(positions):
+    longrope = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [8.0] * 4}
+    network = tiny.random_network("phi3", rope_parameters=longrope, original_max_position_embeddings=12)
+    model = wrap(network)
+    assert model.switch == 12
+    assert tiny.model("gpt2").switch is None
+    tokens = tiny.tokens(model, 40)
+    assert {bool(length > 12) for length in tokens.lengths} == {True, False}
+    shard = extract(model, tokens, 0, 40, 10_000, positions)
+    whole = []
+    for ids, position in zip(tokens.sentences, tokens.positions.tolist(), strict=True):
+        with torch.inference_mode():
+            states = torch.stack(model.network(input_ids=ids[None], output_hidden_states=True).hidden_states)[:, 0]
+        whole.append(states if positions == "all" else states[:, [position]])
+    torch.testing.assert_close(shard.hidden_states[:-1], torch.cat(whole, dim=1)[:-1], atol=1e-5, rtol=1e-5)
