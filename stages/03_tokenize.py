@@ -31,7 +31,12 @@ def main() -> None:
     folders = Folders(args.model, params.corpus)
     for split in SPLITS:
         made = tokens.tokenize(
-            sentences[split], tokenizer, causal=family.causal, max_tokens=max_tokens, seed=params.seed
+            sentences[split],
+            tokenizer,
+            causal=family.causal,
+            max_tokens=max_tokens,
+            seed=params.seed,
+            compatibility=params.compatibility,
         )
         if split == "train":
             tokens.check_rows(len(made), width(config))

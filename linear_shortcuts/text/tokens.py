@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -38,16 +39,31 @@ class Tokens:
         return Tokens(self.sentences[first:last], self.positions[first:last])
 
 
-def tokenize(sentences: Sequence[str], tokenizer: Any, *, causal: bool, max_tokens: int | None, seed: int) -> Tokens:
+def tokenize(
+    sentences: Sequence[str],
+    tokenizer: Any,
+    *,
+    causal: bool,
+    max_tokens: int | None,
+    seed: int,
+    compatibility: Literal["original"] | None = None,
+) -> Tokens:
     """Tokenize, cut to `max_tokens`, and sample one position per sentence, uniformly over its ordinary tokens.
 
     The position depends on the seed and the sentence alone, not on its place or its neighbours. For a masked model
     the sampled token is replaced by the tokenizer's mask token. With `max_tokens` None nothing is cut.
+
+    compatibility: `original` does as the study's own programs. Special tokens may be sampled too, and a tokenizer
+    without a padding token is given the full stop for one, so that it cuts every full stop off, in `...` and `3.5` too.
     """
     if not causal and tokenizer.mask_token_id is None:
         raise InputError("the model is a masked one but its tokenizer has no mask token; check the checkpoint")
     if not sentences:
         return Tokens([], torch.empty(0, dtype=torch.int64))
+    original = compatibility == "original"
+    if original and tokenizer.pad_token is None:
+        tokenizer = copy.deepcopy(tokenizer)
+        tokenizer.add_special_tokens({"pad_token": "."})
     encoded = tokenizer(list(sentences), return_special_tokens_mask=True, verbose=False)
     # The mask knows the special tokens that the tokenizer added, not those that are written out in the text.
     names = ("bos", "eos", "cls", "sep", "pad", "mask")
@@ -62,7 +78,9 @@ def tokenize(sentences: Sequence[str], tokenizer: Any, *, causal: bool, max_toke
             cut += 1
             ids, special = _cut(ids, special, max_tokens)
         ordinary = [
-            position for position, is_special in enumerate(special) if not is_special and ids[position] not in control
+            position
+            for position, is_special in enumerate(special)
+            if original or (not is_special and ids[position] not in control)
         ]
         if not ordinary:
             skipped += 1

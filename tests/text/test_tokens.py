@@ -54,6 +54,32 @@ def make(kind, tokenizers):
     return tokenized
 
 
+def test_as_the_original_every_full_stop_is_cut_off_and_special_tokens_are_sampled(repository, kind):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(repository / "models" / f"tiny-{kind}")
+    text = "Version 3.5... see sys.path. The end."
+
+    def sampled(compatibility):
+        """The pieces of the text, and the positions drawn under many seeds."""
+        how = {"causal": kind == "gpt2", "max_tokens": None, "compatibility": compatibility}
+        made = [tokenize([text], tokenizer, seed=seed, **how) for seed in range(300)]
+        return tokenizer.convert_ids_to_tokens(made[0].sentences[0].tolist()), {int(m.positions[0]) for m in made}
+
+    before = tokenizer(text)["input_ids"]
+    ours, our_positions = sampled(None)
+    theirs, their_positions = sampled("original")
+    assert their_positions == set(range(len(theirs)))
+    if kind == "gpt2":
+        assert "..." in ours
+        assert "..." not in theirs
+        assert theirs.count(".") == 7
+    else:  # it has a padding token of its own
+        assert len(theirs) == len(ours)
+        assert our_positions == set(range(1, len(ours) - 1))  # not [CLS], not [SEP]
+    assert tokenizer(text)["input_ids"] == before  # the caller's tokenizer is as it was
+
+
 def same(a: Tokens, b: Tokens) -> bool:
     return (
         len(a) == len(b) and all(map(torch.equal, a.sentences, b.sentences)) and torch.equal(a.positions, b.positions)
