@@ -2,7 +2,8 @@
 
 Reads   data/MODEL/CORPUS/hidden_train/, hidden_validation/   from 04_extract_hidden_states.py
         linreg/MODEL/CORPUS/layers/                           from 05_fit_layer_maps.py
-Writes  data/MODEL/CORPUS/r2.pickle   `score_mat`, `score_id`: {(i, j): r2} on validation; `train`: the same there
+Writes  data/MODEL/CORPUS/r2.pickle   `score_mat`, `score_id`: {(i, j): r2} on validation; `total_mat`, `total_id`: the
+        share of the variance of all coordinates together; `train`: the same there
 
 Example: python stages/07_score_r2.py --model tiny-gpt2
 """
@@ -29,17 +30,17 @@ def main() -> None:
     for part in states.values():
         provenance.check_states(fitted.card, part.card, folders.layer_maps)
     pairs = list(fitted)
-    jumps = {"score_mat": fitted.jump, "score_id": lambda states, source, target: states}
+    jumps = {"mat": fitted.jump, "id": lambda states, source, target: states}
     sources = {i: sum(source == i for source, _ in pairs) for i, _ in pairs}
     groups = list(fitting.passes(sources, states["train"].width, params.fit.memory_gib))
-    results: dict[str, dict[str, dict]] = {split: {name: {} for name in jumps} for split in SPLITS}
+    results: dict[str, dict[str, dict]] = {split: {} for split in SPLITS}
     for split in SPLITS:
         for group in groups:
             recorded = states[split].layers_of(device)
             parts = tqdm(recorded, desc=f"{args.model}: r2 on {split}", unit=" shards", disable=None)
-            scored = measures.r2_pairs(parts, jumps, [pair for pair in pairs if pair[0] in group])
-            for name in jumps:
-                results[split][name] |= scored[name]
+            scored = measures.explained_pairs(parts, jumps, [pair for pair in pairs if pair[0] in group])
+            for name, own in scored.items():
+                results[split].setdefault(name, {}).update(own)
     artifacts.save(folders.r2, {**results["validation"], "train": results["train"], "card": fitted.card})
     means = {name: sum(score.values()) / len(score) for name, score in results["validation"].items()}
     print(

@@ -23,13 +23,13 @@ def main() -> None:
     params = read_params(args.params)
     params.model(args.model)
     folders = Folders(args.model, params.corpus)
-    r2 = artifacts.load_mapping(folders.r2, "score_mat", "score_id", "card", made_by="stages/07_score_r2.py")
+    r2 = artifacts.load_mapping(folders.r2, *tables.R2, "card", made_by="stages/07_score_r2.py")
     fixed = artifacts.load_mapping(folders.fixed_exits, "records", "cost", "card", made_by="stages/08_score_exits.py")
     early = artifacts.load_mapping(folders.early_exits, "records", "card", made_by="stages/09_score_early_exits.py")
     provenance.check_same_run(r2["card"], fixed["card"], early["card"])
     cost = Cost(**fixed["cost"])
 
-    r2_table = tables.r2_table(r2["score_mat"], r2["score_id"])
+    r2_table = tables.r2_table(r2)
     exits = tables.exits_table(fixed["records"], params.bootstrap, params.seed)
     early_exit = tables.early_exit_table(early["records"], fixed["records"], cost, params.bootstrap, params.seed)
     for name, table in tables.plot_tables(r2_table, exits, early_exit).items():

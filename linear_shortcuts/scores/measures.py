@@ -20,11 +20,13 @@ def r2(target: Tensor, guess: Tensor) -> float:
     return _explained(_squares(target.double(), guess), spread.total)
 
 
-def r2_pairs(
+def explained_pairs(
     parts: Iterable[Tensor], jumps: Mapping[str, Callable[[Tensor, int, int], Tensor]], pairs: Iterable[tuple[int, int]]
 ) -> dict[str, dict[tuple[int, int], float]]:
-    """r2 of `jump(h_i, i, j)` as a guess at h_j, by the name of the jump and the pair (i, j).
+    """How well each jump, `jump(h_i, i, j)`, guesses h_j, by the pair (i, j), under two names for each jump.
 
+    `score_NAME` is r2: of every coordinate the share explained, averaged. `total_NAME` is the share of the variance of
+    all coordinates together, in which the few that are hundreds of times larger than the rest are nearly all there is.
     parts: states (L + 1, m, d) of some tokens after others, each looked at once and not kept.
     """
     pairs = list(pairs)
@@ -37,10 +39,22 @@ def r2_pairs(
         for name, jump in jumps.items():
             for i, j in pairs:
                 residuals[name][i, j] += _squares(exact[j], jump(states[i], i, j))
-    return {
-        name: {pair: _explained(residual, targets[pair[1]].total) for pair, residual in own.items()}
-        for name, own in residuals.items()
-    }
+    found = {}
+    for name, own in residuals.items():
+        found[f"score_{name}"] = {(i, j): _explained(residual, targets[j].total) for (i, j), residual in own.items()}
+        found[f"total_{name}"] = {
+            (i, j): _explained(residual.sum(0, keepdim=True), targets[j].total.sum(0, keepdim=True))
+            for (i, j), residual in own.items()
+        }
+    return found
+
+
+def r2_pairs(
+    parts: Iterable[Tensor], jumps: Mapping[str, Callable[[Tensor, int, int], Tensor]], pairs: Iterable[tuple[int, int]]
+) -> dict[str, dict[tuple[int, int], float]]:
+    """r2 of `jump(h_i, i, j)` as a guess at h_j, by the name of the jump and the pair (i, j); see `explained_pairs`."""
+    found = explained_pairs(parts, jumps, pairs)
+    return {name: found[f"score_{name}"] for name in jumps}
 
 
 class Spread:

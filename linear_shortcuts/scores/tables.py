@@ -20,6 +20,7 @@ from linear_shortcuts.settings import Bootstrap
 
 Table = list[dict[str, Any]]
 
+R2 = ("score_mat", "score_id", "total_mat", "total_id")  # what of r2 the tables are made from
 PRECISION_AT = (1, 5, 10)
 SURPRISAL = "surprisal (nats)"
 KL = "KL to the full model (nats)"
@@ -32,17 +33,23 @@ def precision_panel(k: int) -> str:
 PANELS = (*map(precision_panel, PRECISION_AT), SURPRISAL, KL)
 
 
-def r2_table(score_mat: Mapping[tuple[int, int], float], score_id: Mapping[tuple[int, int], float]) -> Table:
-    """One record per mapping (mat, id and their difference) and pair of layers."""
-    scores = {
-        "mat": score_mat,
-        "id": score_id,
-        "mat-id": {pair: score_mat[pair] - score_id[pair] for pair in score_mat},
+def r2_table(scores: Mapping[str, Mapping[tuple[int, int], float]]) -> Table:
+    """One record per mapping (mat, id and their difference) and pair of layers.
+
+    scores: as `explained_pairs` gives them for the jumps mat and id; its score is `r2` here, its total `total`.
+    """
+    kinds = {"r2": "score", "total": "total"}
+    records = {
+        mapping: {pair: {kind: scores[f"{name}_{mapping}"][pair] for kind, name in kinds.items()} for pair in pairs}
+        for mapping, pairs in (("mat", scores["score_mat"]), ("id", scores["score_id"]))
+    }
+    records["mat-id"] = {
+        pair: {kind: own[kind] - records["id"][pair][kind] for kind in kinds} for pair, own in records["mat"].items()
     }
     return [
-        {"mapping": mapping, "source": source, "target": target, "r2": value}
-        for mapping, values in scores.items()
-        for (source, target), value in sorted(values.items())
+        {"mapping": mapping, "source": source, "target": target, **own}
+        for mapping, values in records.items()
+        for (source, target), own in sorted(values.items(), key=lambda item: item[0])
     ]
 
 

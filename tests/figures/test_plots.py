@@ -46,7 +46,9 @@ def results():
         own = [record for record in fixed if record["mapping"] == mapping]
         early += sweep(own, torch.arange(SAMPLES), [-1.112, 0.3, 0.6, 1.112], mapping, COST)
     pairs = [(i, j) for i in range(LAYERS) for j in range(i + 1, LAYERS + 1)]
-    r2 = tables.r2_table(dict.fromkeys(pairs, 0.8), dict.fromkeys(pairs, -0.5))
+    r2 = tables.r2_table(
+        {key: dict.fromkeys(pairs, v) for key, v in zip(tables.R2, (0.8, -0.5, 0.9, 0.4), strict=True)}
+    )
     exits = tables.exits_table(fixed, BOOTSTRAP, 0)
     return fixed, early, r2, exits, tables.early_exit_table(early, fixed, COST, BOOTSTRAP, 0)
 
@@ -65,6 +67,7 @@ def test_means_lie_in_their_intervals_and_equal_a_plain_average(results):
 def test_the_difference_of_r2_is_the_difference(results):
     _, _, r2, _, _ = results
     assert [r["r2"] for r in r2 if r["mapping"] == "mat-id"] == pytest.approx([1.3] * 6)
+    assert [r["total"] for r in r2 if r["mapping"] == "mat-id"] == pytest.approx([0.5] * 6)
 
 
 def test_a_fixed_exit_costs_its_blocks_and_one_read_out(results):

@@ -7,7 +7,15 @@ from hypothesis import given, settings, strategies as st
 from scipy.stats import entropy
 from sklearn.metrics import r2_score
 
-from linear_shortcuts.scores.measures import Spread, bootstrap_interval, in_top, kl_divergence, r2, r2_pairs
+from linear_shortcuts.scores.measures import (
+    Spread,
+    bootstrap_interval,
+    explained_pairs,
+    in_top,
+    kl_divergence,
+    r2,
+    r2_pairs,
+)
 
 
 @settings(max_examples=50, deadline=None)
@@ -38,6 +46,17 @@ def test_r2_pairs_scores_each_jump():
         (0, 1): pytest.approx(r2_score(states[1], states[0])),
         (1, 2): pytest.approx(r2_score(states[2], states[1])),
     }
+
+
+def test_total_is_the_share_of_all_coordinates_together():
+    states = torch.randn(2, 40, 5) * torch.tensor([100.0, 1, 1, 1, 1])
+    wrong = torch.tensor([0.0, 1, 1, 1, 1])  # all but the large coordinate lost
+    found = explained_pairs([states], {"jump": lambda h, i, j: states[j] * (1 - wrong)}, [(0, 1)])
+    assert found["score_jump"][0, 1] == pytest.approx(r2_score(states[1], states[1] * (1 - wrong)))
+    assert found["score_jump"][0, 1] < 0.3
+    expected = r2_score(states[1], states[1] * (1 - wrong), multioutput="variance_weighted")
+    assert found["total_jump"][0, 1] == pytest.approx(expected)
+    assert found["total_jump"][0, 1] > 0.99
 
 
 def test_precision_at_k_equals_a_loop_and_grows_with_k():

@@ -116,7 +116,7 @@ def score(
 ) -> dict[str, Any]:
     """r2 of layer maps and of stand-ins, the read-outs of all mappings at all exits, and early exits."""
     jumps = {"mat": layer_maps.jump, "id": lambda states, source, target: states}
-    r2 = measures.r2_pairs([shard.hidden_states.to(model.device)], jumps, list(layer_maps))
+    r2 = measures.explained_pairs([shard.hidden_states.to(model.device)], jumps, list(layer_maps))
     chunks = []
     for _, first, last in steps(list(shards.shard_ranges(len(sentences), params.exits.sentences_per_chunk))):
         states, part = shard.hidden_states[:, first:last].to(model.device), sentences.part(first, last)
@@ -128,7 +128,7 @@ def score(
         readouts = exits.score_exits(model, states, guesses)
         chunks.append({key: vars(readout) for key, readout in readouts.items()})
     records = exits.join_chunks(chunks)
-    r2_table = tables.r2_table(r2["mat"], r2["id"])
+    r2_table = tables.r2_table(r2)
     exits_table = tables.exits_table(records, params.bootstrap, params.seed)
     early = _early_exits(model, records, sentences, params)
     summary = tables.metrics(params.corpus, r2_table, exits_table, early, params.early_exit.precision)
