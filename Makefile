@@ -21,6 +21,8 @@ GPUS ?=
 install: $(VENV)/installed
 
 repro: install
+	@# A wrong setting ends here in one line, where DVC would speak of a missing parameter.
+	@python -c "from linear_shortcuts.settings import read_params, run; run(read_params)"
 	dvc repro
 
 STUDIES := $(patsubst studies/%/dvc.yaml,study-%,$(wildcard studies/*/dvc.yaml))

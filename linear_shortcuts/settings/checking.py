@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import types
 import typing
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import MISSING, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from linear_shortcuts.files import InputError
+from linear_shortcuts.files import InputError, shown
 
 Settings = TypeVar("Settings")
 
@@ -26,15 +28,46 @@ def between(minimum: float, maximum: float, **kwargs: Any) -> Any:
     return field(metadata={"min": minimum, "max": maximum}, **kwargs)
 
 
+# What a file may hold. An alias or a merge counts as all that it stands for, or a few lines could be walked for ever.
+_CHARACTERS = 200_000  # some 20 times the file this project ships
+_NODES = 50_000
+_DEPTH = 50
+
+
 def _loader() -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
+        def __init__(self, text: str) -> None:
+            super().__init__(text)
+            self.nodes = 0  # composed so far, those behind an alias counted again
+            self.depth = 0
+            self.sizes: dict[str, int] = {}  # of each anchor whose node is complete
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            event = self.peek_event()
+            mark: Any = event.start_mark
+            before = self.nodes
+            if isinstance(event, yaml.AliasEvent):
+                if event.anchor in self.anchors and event.anchor not in self.sizes:
+                    raise yaml.composer.ComposerError(None, None, f"{event.anchor} holds itself", mark)
+                self.nodes += self.sizes.get(event.anchor or "", 0)
+            self.nodes += 1
+            self.depth += 1
+            if self.nodes > _NODES or self.depth > _DEPTH:
+                what = f"more than {_NODES:,} values" if self.nodes > _NODES else f"values nested {_DEPTH} deep"
+                raise yaml.composer.ComposerError(None, None, f"{what}, which no settings need", mark)
+            node = super().compose_node(parent, index)
+            self.depth -= 1
+            if event.anchor is not None and not isinstance(event, yaml.AliasEvent):
+                self.sizes[event.anchor] = self.nodes - before
+            return node
+
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             # PyYAML would take the last of two equal keys without a word; DVC refuses the file.
-            names = [key.value for key, _ in node.value if key.tag == "tag:yaml.org,2002:str"]
-            for name in names:
-                if names.count(name) > 1:
+            names = Counter(key.value for key, _ in node.value if key.tag == "tag:yaml.org,2002:str")
+            for name, times in names.items():
+                if times > 1:
                     raise yaml.constructor.ConstructorError(None, None, f"key {name!r} stands twice", node.start_mark)
             return super().construct_mapping(node, deep)
 
@@ -48,7 +81,10 @@ def read_settings(path: str | Path, kind: type[Settings]) -> Settings:
     path = Path(path)
     try:
         # DVC reads YAML 1.2 and PyYAML 1.1; the two agree on what this file uses (write 0.001, not 1e-3).
-        raw = yaml.load(path.read_text(encoding="utf-8"), _loader())
+        text = path.read_text(encoding="utf-8")
+        if len(text) > _CHARACTERS:
+            raise ValueError(f"its {len(text):,} characters are more than the {_CHARACTERS:,} that settings may have")
+        raw = yaml.load(text, _loader())
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; run from the folder that holds it, or give --params") from error
     except OSError as error:
@@ -83,7 +119,9 @@ def build(kind: Any, value: Any, key: str) -> Any:
             raise _wrong(key, value, "a list")
         return tuple(build(arguments[0], item, f"{key}[{index}]") for index, item in enumerate(value))
     if origin is dict:
-        return {name: build(arguments[1], item, f"{key}.{name}") for name, item in _mapping(value, key).items()}
+        for name in _mapping(value, key):
+            _check_name(key, name)
+        return {name: build(arguments[1], item, f"{key}.{name}") for name, item in value.items()}
     return _build_scalar(kind, value, key)
 
 
@@ -147,6 +185,18 @@ def _check_range(value: Any, metadata: Mapping[str, Any], key: str) -> None:
         raise _wrong(key, value, f"at least {minimum}")
     if maximum is not None and value > maximum:
         raise _wrong(key, value, f"at most {maximum}")
+
+
+def _check_name(key: str, name: str) -> None:
+    """Raise `InputError`, with a name that would do, unless `name` can be a folder, an argument and a key of DVC's."""
+    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}", name):
+        return
+    why = "DVC reads a dot as nesting" if "." in name else "it becomes a folder and an argument of commands"
+    better = re.sub(r"[^A-Za-z0-9_-]+", "_", name[:100]).lstrip("-") or "_"
+    raise InputError(
+        f"{key} has an entry {shown(name)}, but {why}; use up to 100 letters, digits, '_' and '-', '-' not first, "
+        f"such as {better!r}"
+    )
 
 
 def _mapping(value: Any, key: str) -> dict[str, Any]:

@@ -339,6 +339,14 @@ BAD_FILES = {
     "5,000 hexadecimal digits": TEXT.replace("seed: 0", f"seed: 0x{'f' * 5000}", 1).encode(),
     "deep": b"models: " + b"[" * 2000 + b"]" * 2000,
     "contains itself": TEXT.replace("seed: 0", "seed: &a [*a]", 1).encode(),
+    "20,000 brackets": b"models: " + b"[\n" * 20_000,
+    "20,000 dashes": b"- " * 20_000,
+    "aliases of aliases": b"a0: &a0 [x]\n"
+    + b"".join(b"a%d: &a%d [%s]\n" % (i, i, b",".join([b"*a%d" % (i - 1)] * 9)) for i in range(1, 100)),
+    "merges of merges": b"a0: &a0 {x: 1}\n"
+    + b"".join(b"a%d: &a%d {<<: [*a%d, *a%d]}\n" % (i, i, i - 1, i - 1) for i in range(1, 30)),
+    "merges itself": b"registry: &a {<<: *a}",
+    "larger than settings are": b"#" * 300_000,
     "key twice": TEXT.encode() + b"\nseed: 1\n",
 }
 
@@ -353,6 +361,55 @@ def test_a_file_that_is_not_settings_is_refused_in_one_line_with_its_name(tmp_pa
     assert message.startswith(str(path))
     assert "\n" not in message
     assert len(message) < 600
+
+
+def test_aliases_and_merges_within_reason_are_read(tmp_path):
+    entries = """
+  tiny: &tiny {path: models/tiny-gpt2, revision: null}
+  half: &half {path: mine, revision: null, dtype: float16}
+  again: *tiny
+  both: {<<: [*tiny, *half]}
+"""
+    text = TEXT.replace("\n  tiny-bert: {path", f"{entries}  tiny-bert: {{path", 1)
+    (tmp_path / "params.yaml").write_text(text)
+    registry = read_params(tmp_path / "params.yaml").registry
+    assert registry["again"] == registry["tiny-gpt2"]
+    assert (registry["both"].path, registry["both"].dtype) == ("models/tiny-gpt2", "float16")
+
+
+NAMES = {
+    "qwen2.5-0.5b": "qwen2_5-0_5b",
+    "my-text.v2": "my-text_v2",
+    "../../../x": "_x",
+    "/etc/passwd": "_etc_passwd",
+    ".": "_",
+    "..": "_",
+    "": "_",
+    "my text": "my_text",
+    "$HOME": "_HOME",
+    "-rf": "rf",
+    "a\nb": "a_b",
+    "a\x1b[31m": "a_31m",
+    "a\0": "a_",
+    "gr\u00f6\u00dfe": "gr_e",
+    "a*": "a_",
+    "x" * 101: "x" * 100,
+}
+
+
+@pytest.mark.parametrize("where", ["registry", "corpora", "training"])
+def test_a_name_that_cannot_be_a_folder_is_refused_with_one_that_can(where):
+    entry = next(iter(SHIPPED[where].values()))
+    for name, better in NAMES.items():
+        message = refusal(changed((where,), entry, name=name))
+        assert message.startswith(f"{where} has an entry "), message
+        assert message.endswith(f"such as {better!r}")
+        assert message.isprintable()
+        assert len(message) < 500
+        assert ("DVC reads a dot as nesting" in message) == ("." in name)
+        build(Params, changed((where,), entry, name=better), "")  # the advice is good
+    for name in ("gpt2", "GPT_2-xl", "7b", "x" * 100):
+        build(Params, changed((where,), entry, name=name), "")
 
 
 def test_a_missing_file_is_named_with_the_mend(tmp_path):
