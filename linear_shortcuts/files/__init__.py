@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from linear_shortcuts._door import door
 
 if TYPE_CHECKING:
-    from linear_shortcuts.files.artifacts import fingerprint as fingerprint, save_json as save_json
+    from linear_shortcuts.files.artifacts import fingerprint as fingerprint
     from linear_shortcuts.files.atomic import atomic_file as atomic_file, atomic_folder as atomic_folder
     from linear_shortcuts.files.cards import (
         FILE as FILE,
@@ -23,5 +23,6 @@ if TYPE_CHECKING:
     from linear_shortcuts.files.partial import PATIENCE as PATIENCE, WORK as WORK, Partial as Partial
     from linear_shortcuts.files.seeds import derive as derive
     from linear_shortcuts.files.sources import code_sha256 as code_sha256
+    from linear_shortcuts.files.tables import save_table as save_table, save_text as save_text
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

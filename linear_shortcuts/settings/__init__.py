@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         known as known,
         read_settings as read_settings,
     )
-    from linear_shortcuts.settings.devices import choose_device as choose_device
+    from linear_shortcuts.settings.devices import choose_device as choose_device, one_thread as one_thread
     from linear_shortcuts.settings.folders import SPLITS as SPLITS, Folders as Folders, sentences_file as sentences_file
     from linear_shortcuts.settings.params import (
         Bootstrap as Bootstrap,

@@ -18,13 +18,13 @@ def main() -> None:
 
     from character_embeddings import report
     from linear_shortcuts.figures import printing
-    from linear_shortcuts.files import artifacts
+    from linear_shortcuts.files import artifacts, save_table
 
     folders = study.Folders(settings.names)
     found = report.load(settings)
     records = report.tables_of(found, settings)
     for name, table in records.items():
-        report.save_records(folders.tables, name, table)
+        save_table(folders.tables, name, table)
     figures = report.figures_of(found, records)
     kinds = {"svg": folders.plots / "figures", "pdf": folders.plots / "pdf", "png": folders.plots / "png"}
     for name, figure in figures.items():

@@ -27,12 +27,13 @@ def main() -> None:
     from lambda_bert.settings import read
     from linear_shortcuts.files import artifacts, atomic
     from linear_shortcuts.models import load_tokenizer
+    from linear_shortcuts.settings import one_thread
 
     settings = read(args.params)
     tokenizer = load_tokenizer(settings.tokenizer)
     train, validation = study.load_pairs(settings)
     recipe = study.recipe(settings, args.model, train)
-    with study.work_folder(settings, args.model, recipe) as work, pretraining.one_thread():
+    with study.work_folder(settings, args.model, recipe) as work, one_thread():
         trainer = study.new_trainer(settings, args.model, tokenizer, train, validation, work, args.device)
         checkpoint = pretraining.newest_checkpoint(work)
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))

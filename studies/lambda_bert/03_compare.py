@@ -22,7 +22,7 @@ def main() -> None:
     from lambda_bert.pretraining import pair_label
     from lambda_bert.settings import read
     from linear_shortcuts.figures import printing
-    from linear_shortcuts.files import artifacts
+    from linear_shortcuts.files import artifacts, save_table
     from linear_shortcuts.models import load_tokenizer
 
     settings = read(args.params)
@@ -40,8 +40,7 @@ def main() -> None:
     floor = comparison.losses_without_context(train, held_out, tokenizer)
     memory = {name: comparison.kept_for_backward(model, steps[name][0]) for name, model in models.items()}
     rows = comparison.table(found, floor, memory)
-    artifacts.save_json(folders.pretraining_table / "comparison.json", rows)
-    comparison.save_csv(folders.pretraining_table / "comparison.csv", rows)
+    save_table(folders.pretraining_table, "comparison", rows)
     figure = comparison.training_figure(found, floor, task, settings.text)
     printing.save(figure, dict.fromkeys(("svg", "pdf", "png"), folders.pretraining_plots), "pretraining")
     speeds = comparison.speeds(models, steps)

@@ -28,9 +28,8 @@ def main() -> None:
     from tqdm import tqdm
 
     from lambda_bert import distillation, models, shortcut
-    from lambda_bert.pretraining import one_thread
     from linear_shortcuts.files import artifacts, atomic
-    from linear_shortcuts.settings import read_params
+    from linear_shortcuts.settings import one_thread, read_params
 
     params, wanted = read_params(study.REGISTRY), settings.distil
     teacher, tokenizer = shortcut.load_subject(settings, params, wanted.teacher, args.device)

@@ -18,7 +18,7 @@ def main() -> None:
     settings = study.read(args.params)
     from lambda_bert import figures, report
     from linear_shortcuts.figures import printing
-    from linear_shortcuts.files import artifacts, atomic
+    from linear_shortcuts.files import artifacts, atomic, save_text
 
     folders = settings.folders
     shortcuts, lambdas = report.load_shortcuts(settings), report.load_lambdas(settings)
@@ -26,8 +26,7 @@ def main() -> None:
     with atomic.atomic_folder(folders.report_tables) as coming:
         for name, records in tables.items():
             artifacts.save_json(coming / f"{name}.json", records)
-            with atomic.atomic_file(coming / f"{name}.md") as file:
-                file.write(report.markdown(records).encode())
+            save_text(coming / f"{name}.md", report.markdown(records))
     drawn = {
         "r2": figures.r2_heatmaps(shortcuts),
         "exits": figures.exit_lines(shortcuts),

@@ -17,14 +17,14 @@ def main() -> None:
     settings = study.read(args.params)
 
     from linear_shortcuts.figures import printing
-    from linear_shortcuts.files import artifacts, atomic
-    from tied_embeddings import report, tables
+    from linear_shortcuts.files import artifacts, atomic, save_table
+    from tied_embeddings import report
 
     found = report.load(settings)
     records = report.tables_of(found)
     with atomic.atomic_folder(study.TABLES) as coming:  # nothing stays of experiments no longer run
         for name, table in records.items():
-            tables.save(coming, name, table)
+            save_table(coming, name, table)
     figures = report.figures_of(found, settings)
     with atomic.atomic_folder(study.PLOTS) as coming:
         kinds = {"svg": coming / "figures", "pdf": coming / "pdf", "png": coming / "png"}

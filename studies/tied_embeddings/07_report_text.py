@@ -16,14 +16,14 @@ def main() -> None:
     settings = study.read(args.params)
 
     from linear_shortcuts.figures import printing
-    from linear_shortcuts.files import artifacts, atomic
-    from tied_embeddings import tables, text_report
+    from linear_shortcuts.files import artifacts, atomic, save_table
+    from tied_embeddings import text_report
 
     found = text_report.load(settings)
     records = text_report.tables_of(found)
     with atomic.atomic_folder(text_report.FOLDER) as coming:
         for name, table in records.items():
-            tables.save(coming / "tables", name, table)
+            save_table(coming / "tables", name, table)
         kinds = {"svg": coming / "figures", "pdf": coming / "pdf", "png": coming / "png"}
         figures = text_report.figures_of(found, records)
         for name, figure in figures.items():

@@ -17,7 +17,7 @@ def main() -> None:
     settings = study.read(args.params)
 
     from linear_shortcuts.figures import printing
-    from linear_shortcuts.files import artifacts, atomic
+    from linear_shortcuts.files import artifacts, atomic, save_table, save_text
     from traveling_words import formats, report
 
     folders = study.Folders(settings.model)
@@ -26,9 +26,9 @@ def main() -> None:
     records = report.tables_of(found, vocabulary)
     with atomic.atomic_folder(folders.tables) as coming:  # nothing stays of other blocks
         for name, table in records.items():
-            formats.save_records(coming, name, table)
+            save_table(coming, name, table, formats.to_markdown(table))
         for name, text in report.texts_of(found, records, settings.singular.table_words).items():
-            formats.save_text(coming / name, text)
+            save_text(coming / name, text)
     figures = report.figures_of(found, records, vocabulary, settings.model)
     with atomic.atomic_folder(folders.plots) as coming:
         kinds = {"svg": coming / "figures", "pdf": coming / "pdf", "png": coming / "png"}
@@ -36,7 +36,7 @@ def main() -> None:
             printing.save(figure, kinds, name)
         for name, table in report.plot_tables(records).items():
             artifacts.save_json(coming / name / f"{name}.json", table)
-        formats.save_text(coming / "html" / "trajectory.html", report.page_of(found, vocabulary, settings.model))
+        save_text(coming / "html" / "trajectory.html", report.page_of(found, vocabulary, settings.model))
     artifacts.save_json(folders.metrics, report.metrics_of(found))
     print(
         f"{settings.model}: {len(records)} tables in {folders.tables}, {len(figures)} figures in {folders.plots}, "

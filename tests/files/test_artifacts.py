@@ -181,6 +181,25 @@ def test_two_processes_with_different_hash_seeds_write_the_same_bytes(tmp_path):
     assert len({in_fresh_process(print_set, PYTHONHASHSEED=seed).stdout for seed in ("1", "2")}) == 2
 
 
+@pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.0.0", reason="NumPy 1 has another name in every array")
+def test_the_bytes_are_what_they_always_were(tmp_path):
+    """No stage names the module that writes them, so that an edit that changes them must show here."""
+    value = {
+        "name": "é",
+        "rows": [1, -2, 300, 2.5, None, True],
+        "tensor": torch.arange(6, dtype=torch.float32).reshape(2, 3),
+        "half": torch.ones(2, dtype=torch.float16),
+        "array": np.arange(3, dtype=np.int64),
+        ("key", 1): b"x",
+    }
+    sha256 = artifacts.save(tmp_path / "x.pickle", value)
+    assert sha256 == "d3fe156a75454ab701b223aa8e16ff98e59805ff4d6b27df87cdee5c5a5f5373"
+    artifacts.save_json(tmp_path / "x.json", {"b": [1, 2.5, None], "a": "é"})
+    expected = '{\n  "b": [\n    1,\n    2.5,\n    null\n  ],\n  "a": "é"\n}\n'
+    assert (tmp_path / "x.json").read_bytes() == expected.encode()
+    assert artifacts.fingerprint({"b": 1, "a": "é"}).startswith("aa58fba8483623bed37c1b02")
+
+
 def test_bytes_do_not_depend_on_which_strings_are_the_same_object(tmp_path):
     shared = "a key"
     fresh = "".join(["a", " ", "key"])

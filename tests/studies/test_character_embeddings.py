@@ -27,6 +27,7 @@ from character_embeddings.settings import FileNames, GeneratedNames, Network, Sa
 from character_embeddings.vocabulary import END_ID, UNKNOWN_ID, Vocabulary, pairs, split
 from linear_shortcuts import InputError
 from linear_shortcuts.files import artifacts
+from linear_shortcuts.settings import devices
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STUDY = REPOSITORY / "studies" / "character_embeddings"
@@ -45,7 +46,7 @@ def contexts_of(number, block_size, vocabulary, seed=0):
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    with training.one_thread():
+    with devices.one_thread():
         yield
 
 

@@ -34,6 +34,7 @@ from lambda_bert import (
 from lambda_bert.settings import Shape, read
 from linear_shortcuts import InputError
 from linear_shortcuts.models.loading import load_tokenizer
+from linear_shortcuts.settings import devices
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STUDY = REPOSITORY / "studies" / "lambda_bert"
@@ -45,7 +46,7 @@ SPECIAL = pairs.SPECIAL_TOKENS
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    with pretraining.one_thread():
+    with devices.one_thread():
         yield
 
 

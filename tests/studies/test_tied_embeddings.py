@@ -16,13 +16,14 @@ import yaml
 from hypothesis import given, settings, strategies as st
 
 from linear_shortcuts import InputError
+from linear_shortcuts.settings import one_thread
 from tied_embeddings import experiment, measures, settings as study, transformer
 from tied_embeddings.batched import INPUT, OUTPUT, Ensemble, Models, _score
 from tied_embeddings.callbacks import distances
 from tied_embeddings.dataset import IGNORED, Batch, Xor, bit_strings
 from tied_embeddings.models import new_model
 from tied_embeddings.settings import DistanceSettings, LogSettings, ModelSettings
-from tied_embeddings.training import one_thread, schedule
+from tied_embeddings.training import schedule
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STUDY = REPOSITORY / "studies" / "tied_embeddings"

@@ -20,11 +20,12 @@ from tiny import architecture
 from toy import make_checkpoint
 
 from linear_shortcuts import InputError, load_model, load_tokenizer
+from linear_shortcuts.files.tables import to_csv
 from linear_shortcuts.models.language_model import Watcher
 from traveling_words import report, settings as study
 from traveling_words.attention import LAYOUTS, check_reading, read_attention
 from traveling_words.factorization import align_signs, coverage, reach, thin_svd
-from traveling_words.formats import latex, latex_tables, to_csv, to_markdown, visible
+from traveling_words.formats import latex, latex_tables, to_markdown, visible
 from traveling_words.geometry import Norm, distance_table, extremes, read_norm, token_scores
 from traveling_words.heads import probe_biases, probe_singular_vectors
 from traveling_words.nearest import Rows, nearest, rank

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping
@@ -18,7 +16,7 @@ from character_embeddings import gradient, vectors
 from character_embeddings.data import SCRIPTS, Data, load_data, load_network
 from character_embeddings.network import CharacterModel
 from character_embeddings.settings import Folders, Settings
-from linear_shortcuts.files import artifacts, atomic
+from linear_shortcuts.files import artifacts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -201,17 +199,3 @@ def _example(found: Found) -> tuple[str, np.ndarray]:
     with torch.inference_mode():
         logits = found.network(torch.tensor([found.data.vocabulary.encode(context)]))
     return context, logits[0].softmax(0).numpy()
-
-
-# --- files ----------------------------------------------------------------------------------------------
-
-
-def save_records(folder: Path, name: str, table: Table) -> None:
-    """One table as `name.json` and `name.csv`."""
-    artifacts.save_json(folder / f"{name}.json", table)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(table[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table)
-    with atomic.atomic_file(folder / f"{name}.csv") as file:
-        file.write(text.getvalue().encode())

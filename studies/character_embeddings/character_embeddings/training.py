@@ -16,7 +16,7 @@ from character_embeddings.network import CharacterModel, closed_form
 from character_embeddings.settings import Training
 from character_embeddings.vocabulary import Pairs
 from linear_shortcuts.files import Partial, derive
-from linear_shortcuts.settings import choose_device
+from linear_shortcuts.settings import choose_device, one_thread
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # logits (n, V) and targets (n,) to their mean
 Backward = Callable[[Tensor, Tensor], Tensor]  # contexts and targets to the loss, gradients left in `.grad`
@@ -189,18 +189,6 @@ def device_of(name: str) -> torch.device:
 
 def steps_per_epoch(pairs: Pairs, settings: Training) -> int:
     return math.ceil(len(pairs.targets) / settings.batch)
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread inside: for matrices this small more threads wait longer than they work, and the order of sums, hence
-    the last bit of a result, would depend on their number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)

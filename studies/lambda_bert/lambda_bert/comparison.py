@@ -6,7 +6,6 @@ import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -16,10 +15,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lambda_bert.pairs import PairDataset
-from lambda_bert.pretraining import IGNORED, PairCollator, head_on_labels, one_thread
+from lambda_bert.pretraining import IGNORED, PairCollator, head_on_labels
 from lambda_bert.settings import Settings
 from linear_shortcuts.figures import STYLE
-from linear_shortcuts.files import artifacts, atomic
+from linear_shortcuts.files import artifacts
+from linear_shortcuts.settings import one_thread
 
 Batch = dict[str, Tensor]
 NAMES = {"bert": "BERT", "lambdabert": "LambdaBERT"}
@@ -163,11 +163,3 @@ def training_figure(
             axis.legend(fontsize=9)
         figure.suptitle(f"Held-out scores while pre-training, {about}")
     return figure
-
-
-def save_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write records as CSV, a column a key; missing values are empty."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    lines = [columns, *([row.get(column, "") for column in columns] for row in rows)]
-    with atomic.atomic_file(path) as file:
-        file.write("".join(",".join(map(str, line)) + "\n" for line in lines).encode())

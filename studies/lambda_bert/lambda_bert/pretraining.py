@@ -274,14 +274,3 @@ def check_recipe(folder: Path, recipe: Mapping[str, Any]) -> None:
                 "remove this one"
             )
     artifacts.save_json(card, recipe)
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread inside, since the order of sums, hence the last bit of a weight, depends on their number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from linear_shortcuts.files import InputError, Partial, artifacts
-from linear_shortcuts.settings import choose_device
+from linear_shortcuts.settings import choose_device, one_thread
 from tied_embeddings import callbacks
 from tied_embeddings.batched import Ensemble, Models
 from tied_embeddings.dataset import Dataset, Xor
 from tied_embeddings.models import new_model
 from tied_embeddings.settings import STRINGS, DatasetSettings, Run
-from tied_embeddings.training import Callback, Optimizer, State, Trainer, one_thread, schedule, stack_states, state_of
+from tied_embeddings.training import Callback, Optimizer, State, Trainer, schedule, stack_states, state_of
 
 GENERATE = "studies/tied_embeddings/01_generate.py"
 SETTINGS, LAST = "settings.json", "modellast.pt"

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from linear_shortcuts.settings import one_thread
 from tied_embeddings import experiment
 from tied_embeddings.batched import Models
 from tied_embeddings.dataset import IGNORED, Xor
 from tied_embeddings.models import EmbeddingModel
 from tied_embeddings.settings import Pair, Run
-from tied_embeddings.training import EVALUATIONS, State, one_thread
+from tied_embeddings.training import EVALUATIONS, State
 
 Table = list[dict[str, Any]]
 Runs = Mapping[str, tuple[Run, Path]]  # variant -> what was run, and the folder of its seeds

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -92,18 +91,6 @@ class Callback(Protocol):
     def state(self) -> tuple[State, State]: ...
     def load(self, own: State, shared: State) -> None: ...
     def save(self, folder: Path, number: int) -> None: ...
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread inside: for matrices this small more threads wait longer than they work, and the order of sums, hence
-    the last bit of a result, would depend on their number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 # --- the trainer -------------------------------------------------------------------------------------------

@@ -1,15 +1,11 @@
-"""Records as CSV, Markdown and LaTeX, and tokens as readers can see them."""
+"""Records as Markdown and LaTeX, and tokens as readers can see them."""
 
 from __future__ import annotations
 
-import csv
-import io
 import unicodedata
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from linear_shortcuts.files import atomic_file, save_json
 from linear_shortcuts.scores import tables
 
 Record = Mapping[str, Any]  # a value is a number, a string or a list of strings
@@ -31,39 +27,6 @@ def _visible(character: str) -> str:
     if not character.isprintable() or unicodedata.category(character).startswith("M"):
         return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(character, f"U+{ord(character):04X}")
     return character
-
-
-def save_text(path: Path, text: str) -> None:
-    """Write a text file, always anew and with the same line ends everywhere."""
-    with atomic_file(path) as file:
-        file.write(text.encode())
-
-
-def save_records(folder: Path, name: str, records: Sequence[Record]) -> None:
-    """One table as `name.json`, `name.csv` and `name.md`."""
-    save_json(folder / f"{name}.json", records)
-    save_text(folder / f"{name}.csv", to_csv(records))
-    save_text(folder / f"{name}.md", to_markdown(records))
-
-
-def to_csv(records: Sequence[Record]) -> str:
-    """Records with the same keys as CSV (RFC 4180, lines end in a line feed); a list becomes numbered columns."""
-    text = io.StringIO()
-    rows = [_flat(record) for record in records]
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _flat(record: Record) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in record.items():
-        if isinstance(value, list):
-            flat |= {f"{key}_{place}": item for place, item in enumerate(value, start=1)}
-        else:
-            flat[key] = value
-    return flat
 
 
 def to_markdown(records: Sequence[Record]) -> str:
