@@ -1,6 +1,7 @@
 """Draw the distinct sentences of the study: train and validation, never overlapping.
 
-Reads   the corpus that params.yaml names: docstrings (of this Python), wikipedia (Hugging Face hub), or your file
+Reads   the corpus that params.yaml names: docstrings (of this Python), wikipedia (Hugging Face hub), or your file;
+        of tokens of your own, nothing
 Writes  data/sentences/CORPUS.pickle   a mapping with `train`, `validation` (lists of text) and `card`
 
 Example: python stages/01_fetch_sentences.py
@@ -19,6 +20,11 @@ def main() -> None:
 
     params = read_params(args.params)
     corpus = params.chosen_corpus
+    path = sentences_file(params.corpus)
+    if corpus.source == "tokens":  # nothing to draw: stage 03 takes them in
+        artifacts.save(path, {"train": [], "validation": [], "card": {"corpus": params.corpus, **vars(corpus)}})
+        print(f"{params.corpus}: tokens of your own take the place of sentences, in {path}")
+        return
     articles = corpora.read_articles(corpus, params.seed)
     split, splitter = corpora.choose_splitter(corpus)
     drawn = corpora.draw(
@@ -30,7 +36,6 @@ def main() -> None:
         params.seed,
     )
     card = {"corpus": params.corpus, **vars(corpus), "splitter": splitter, "seed": params.seed}
-    path = sentences_file(params.corpus)
     artifacts.save(path, {"train": drawn.train, "validation": drawn.validation, "card": card})
     left_out = ", ".join(f"{number:,} {why}" for why, number in drawn.left_out.items()) or "none"
     print(

@@ -4,10 +4,13 @@ Reads   data/sentences/CORPUS.pickle             from 01_fetch_sentences.py
 Writes  data/MODEL/CORPUS/tokens_train.pickle    mappings with `tokenized_sentences` (n int64 tensors),
         data/MODEL/CORPUS/tokens_validation.pickle        `token_positions` (n,) and `card`
 
-A masked model's sampled token is [MASK] already. Bring your own two files in this format to start at stage 04.
+A masked model's sampled token is [MASK] already. Two files of your own in this format are taken in where the corpus has
+`source: tokens`.
 
 Example: python stages/03_tokenize.py --model tiny-gpt2
 """
+
+from pathlib import Path
 
 from linear_shortcuts.settings import SPLITS, Folders, parse_args, run, sentences_file
 
@@ -21,6 +24,13 @@ def main() -> None:
 
     params = read_params(args.params)
     entry = params.model(args.model)
+    folders = Folders(args.model, params.corpus)
+    corpus = params.chosen_corpus
+    if corpus.source == "tokens":
+        for split in SPLITS:
+            made = tokens.bring(Path(corpus.path) / args.model / f"tokens_{split}.pickle", folders.tokens(split))
+            print(f"{args.model}: {len(made):,} {split} sentences of your own tokens, in {folders.tokens(split)}")
+        return
     source = sentences_file(params.corpus)
     sentences = artifacts.load_mapping(source, *SPLITS, "card", made_by="stages/01_fetch_sentences.py")
     tokens.check_sentences(sentences, params, source)
@@ -28,7 +38,6 @@ def main() -> None:
     config, family = load_config(entry.checkpoint, entry.revision, trust_remote_code=trusted)
     tokenizer = load_tokenizer(entry.checkpoint, entry.revision, trust_remote_code=trusted)
     max_tokens = tokens.limit(tokenizer, longest(config, family), params.tokenize.max_tokens)
-    folders = Folders(args.model, params.corpus)
     for split in SPLITS:
         made = tokens.tokenize(
             sentences[split],

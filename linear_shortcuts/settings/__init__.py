@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         FileCorpus as FileCorpus,
         Model as Model,
         Params as Params,
+        TokensCorpus as TokensCorpus,
         Training as Training,
         WikipediaCorpus as WikipediaCorpus,
         read_params as read_params,

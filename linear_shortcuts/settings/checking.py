@@ -205,11 +205,12 @@ def _mapping(value: Any, key: str) -> dict[str, Any]:
     return value
 
 
-def known(key: str, name: str, names: Mapping[str, Any], where: str) -> None:
-    """Raise `InputError`, with the nearest name, if the setting `key` names what is not in `names`."""
+def known(key: str, name: str, names: Mapping[str, Any], where: str, mend: str = "") -> None:
+    """Raise `InputError`, with the nearest name and the mend, if the setting `key` names what is not in `names`."""
     if name not in names:
         raise InputError(
             f"{key} names {name!r}, which is not in {where}{_did_you_mean(name, names)}; known: {', '.join(names)}"
+            f"{f'; {mend}' if mend else ''}"
         )
 
 

@@ -56,6 +56,14 @@ class FileCorpus(Corpus):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TokensCorpus(Corpus):
+    """The user's own token ids and positions, in place of text: there is nothing to draw and to tokenize."""
+
+    source: Literal["tokens"]
+    path: str  # a folder with MODEL/tokens_train.pickle and MODEL/tokens_validation.pickle
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sentences:
     train: int = at_least(1)
     validation: int = at_least(2)
@@ -171,7 +179,7 @@ class Params:
     exits: Exits
     early_exit: EarlyExit
     bootstrap: Bootstrap
-    corpora: dict[str, DocstringsCorpus | WikipediaCorpus | FileCorpus]
+    corpora: dict[str, DocstringsCorpus | WikipediaCorpus | FileCorpus | TokensCorpus]
     registry: dict[str, Model]
     training: dict[str, Training]
 
@@ -182,7 +190,13 @@ class Params:
             known("models", name, self.registry, "registry")
         if len(set(self.models)) < len(self.models):
             raise InputError(f"models is {list(self.models)}; list each model once")
-        known("corpus", self.corpus, self.corpora, "corpora")
+        known(
+            "corpus",
+            self.corpus,
+            self.corpora,
+            "corpora",
+            "text of your own needs an entry with `source: file`, tokens one with `source: tokens`",
+        )
 
     def model(self, name: str) -> Model:
         """The registry entry called `name`; `InputError` with the nearest name if there is none."""
@@ -190,7 +204,7 @@ class Params:
         return self.registry[name]
 
     @property
-    def chosen_corpus(self) -> DocstringsCorpus | WikipediaCorpus | FileCorpus:
+    def chosen_corpus(self) -> DocstringsCorpus | WikipediaCorpus | FileCorpus | TokensCorpus:
         return self.corpora[self.corpus]
 
 

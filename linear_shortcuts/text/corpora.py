@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from linear_shortcuts.files import InputError, derive, shown
-from linear_shortcuts.settings import Corpus, DocstringsCorpus, FileCorpus, WikipediaCorpus
+from linear_shortcuts.settings import Corpus, DocstringsCorpus, FileCorpus, TokensCorpus, WikipediaCorpus
 from linear_shortcuts.text import docstrings
 
 Splitter = Callable[[str], list[str]]  # one paragraph -> its sentences
@@ -46,6 +46,8 @@ def read_articles(corpus: Corpus, seed: int) -> Iterator[str]:
         return _hub_articles(corpus, seed)
     if isinstance(corpus, FileCorpus):
         return _file_texts(corpus)
+    if isinstance(corpus, TokensCorpus):
+        raise InputError(f"{corpus.path} holds tokens, which have no text to read; choose another entry of corpora")
     raise TypeError(f"no reader for {type(corpus).__name__}")
 
 

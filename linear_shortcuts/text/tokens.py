@@ -184,6 +184,21 @@ def _whole_numbers(values: Any, what: str) -> Tensor:
     return tensor.to(torch.int64)
 
 
+def bring(source: Path, target: Path) -> Tokens:
+    """Check a tokens file of the user's and write it anew, without a card: how it was made is not known here.
+
+    Raises `InputError` if there is no such file, or if its two keys do not fit together.
+    """
+    if not source.is_file():
+        raise InputError(
+            f"{source} does not exist; put your tokenized_sentences and token_positions there, or set `path` of this "
+            "entry of corpora"
+        )
+    tokens, _ = load_tokens(source)
+    save_tokens(target, tokens, {})
+    return tokens
+
+
 def load_states_tokens(path: Path, states_card: dict[str, Any]) -> Tokens:
     """The tokens that hidden states were recorded from; `InputError` if the file has changed since."""
     if artifacts.file_sha256(path) != states_card["tokens_sha256"]:

@@ -291,6 +291,7 @@ def test_any_value_anywhere_is_read_or_refused_in_one_line(place, value):
         (("corpora", "docstrings"), MISSING, "corpus names 'docstrings', which is not in corpora"),
         (("registry", "tiny-bert"), MISSING, "models names 'tiny-bert', which is not in registry"),
         (("corpora", "my-text", "min_characters"), 3000, "corpora.my-text: min_characters is 3000"),
+        (("corpus",), "mine", "text of your own needs an entry with `source: file`, tokens one with `source: tokens`"),
         (("corpora", "my-text", "source"), "fil", "corpora.my-text.source is 'fil'; it must be one of docstrings"),
         (("corpora", "my-text", "unit"), "article", "(did you mean 'articles'?)"),
         (

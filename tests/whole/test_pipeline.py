@@ -17,6 +17,7 @@ import yaml
 from toy import ALL, REPOSITORY, artifacts_of, make_study, run_stages, stage
 
 from linear_shortcuts import LayerMaps, load_model
+from linear_shortcuts.files import artifacts
 
 
 @pytest.fixture(scope="module")
@@ -243,6 +244,28 @@ def test_dvc_runs_the_pipeline_once_then_nothing_and_the_readmes_example_works_o
     assert (
         lines[-1].split("|")[0].split()[1:] == lines[-1].split("|")[1].split()
     )  # at the last layer both are the model
+
+
+@pytest.mark.parametrize("finished", ["bert"], indirect=True)
+def test_tokens_of_ones_own_take_the_place_of_text(finished, tmp_path):
+    folder, model, _ = finished
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("data", "linreg", "plots"))
+    params = yaml.safe_load((copy / "params.yaml").read_text())
+    params["corpus"] = "my-tokens"
+    (copy / "params.yaml").write_text(yaml.safe_dump(params))
+    missing = run_stages(copy, model, [stage(1), stage(3)], expect=2)
+    assert f"my-tokens/{model}/tokens_train.pickle does not exist; put your tokenized_sentences" in missing.stderr
+    given = shutil.copytree(folder / "data" / model / "my-text", copy / "my-tokens" / model)
+    result = run_stages(copy, model, [stage(number) for number in (1, 3, 4)])
+    assert "60 validation sentences of your own tokens" in result.stdout
+    for split in ("train", "validation"):
+        before, after = (
+            artifacts.load(place / f"tokens_{split}.pickle") for place in (given, copy / "data" / model / "my-tokens")
+        )
+        assert after["card"] == {}  # how they were made is not known
+        assert torch.equal(after["token_positions"], before["token_positions"])
+        assert all(map(torch.equal, after["tokenized_sentences"], before["tokenized_sentences"]))
 
 
 def test_results_of_different_runs_are_not_drawn_together(finished, tmp_path):
