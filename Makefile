@@ -20,17 +20,25 @@ GPUS ?=
 .PHONY: install repro studies real test lint docker-build docker-run
 install: $(VENV)/installed
 
+# A downloaded archive has no .git; after a `git init`: dvc config --local --unset core.no_scm
+WITHOUT_GIT = git rev-parse --git-dir > /dev/null 2>&1 || dvc config --local core.no_scm true
+
 repro: install
 	@# A wrong setting ends here in one line, where DVC would speak of a missing parameter.
 	@python -c "from linear_shortcuts.settings import read_params, run; run(read_params)"
+	@$(WITHOUT_GIT)
 	dvc repro
+	@git diff --quiet HEAD -- dvc.lock metrics 2> /dev/null || [ $$? -ne 1 ] || echo "dvc.lock or metrics have changed:" \
+		"results have the same bytes on one machine, not on any (docs/RELIABILITY.md); commit them with your own, or leave them"
 
 STUDIES := $(patsubst studies/%/dvc.yaml,study-%,$(wildcard studies/*/dvc.yaml))
 studies: $(STUDIES)
 
 # A study is a DVC project of its own, so what it reads of the main pipeline, the sentences, is made first.
 study-%: install
+	@$(WITHOUT_GIT)
 	dvc repro fetch_sentences
+	@cd studies/$* && { $(WITHOUT_GIT); }
 	cd studies/$* && dvc repro
 
 real: install $(REAL_WEIGHTS)
