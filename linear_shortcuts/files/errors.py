@@ -1,5 +1,9 @@
 """The one exception that means: the input is wrong, and here is how to mend it."""
 
+from __future__ import annotations
+
+import os
+
 
 class InputError(ValueError):
     """Something the user can mend: a setting, a file, a missing step.
@@ -14,3 +18,10 @@ def shown(value: object, longest: int = 60) -> str:
     text = value if isinstance(value, str) else repr(value)
     text = "".join(sign if sign.isprintable() else "?" for sign in text[: longest + 1])
     return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def check_kind(name: str, value: object, kind: type, mend: str) -> None:
+    """Raise `InputError` if what a caller gave for `name` is of another kind, such as a path where a model belongs."""
+    if not isinstance(value, kind):
+        what = shown(repr(value)) if isinstance(value, str | os.PathLike) else f"a {type(value).__name__}"
+        raise InputError(f"{name} is {what}; {mend}")

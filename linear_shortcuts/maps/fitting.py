@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from linear_shortcuts.files import InputError
+from linear_shortcuts.files import InputError, check_kind
 from linear_shortcuts.maps.linear_maps import LayerMaps
 from linear_shortcuts.maps.regression import Gram, Moments, WhitenedMoments, columns
 from linear_shortcuts.models import LanguageModel
@@ -24,6 +24,7 @@ def fit_maps(states: Tensor) -> LayerMaps:
 
     Least squares without intercept, in float64; of a source that lacks rank, the smallest matrix that fits best.
     """
+    check_kind("states", states, Tensor, "give what hidden_states makes of texts, or torch.from_numpy of an array")
     if states.ndim != 3 or len(states) < 2 or not states.is_floating_point():
         raise InputError(
             f"states are {states.dtype} of shape {tuple(states.shape)}; they must be real and (layers + 1, tokens, d)"

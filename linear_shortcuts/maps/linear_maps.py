@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from linear_shortcuts.files import InputError, artifacts, cards
+from linear_shortcuts.files import InputError, artifacts, cards, check_kind
 from linear_shortcuts.models import LanguageModel, linear, stand_in_steps
 from linear_shortcuts.states import provenance
 
@@ -93,9 +93,9 @@ class _Maps(Mapping[Key, Tensor], Generic[Key]):
 
         Raises `InputError` for a folder without matrices and for maps of another model.
         """
-        if not isinstance(model, LanguageModel | None):
-            raise InputError(
-                f"model is {_brief(model)}; give what load_model or models.wrap makes of it, or leave it out"
+        if model is not None:
+            check_kind(
+                "model", model, LanguageModel, "give what load_model or models.wrap makes of it, or leave it out"
             )
         folder = Path(folder)
         has_card = (folder / cards.FILE).exists()
@@ -181,8 +181,7 @@ class LayerMaps(_Maps[tuple[int, int]]):
         Raises `InputError` for states that are no real numbers or not of the maps' width, and for a pair of layers that
         no matrix connects.
         """
-        if not isinstance(states, Tensor):
-            raise InputError(f"states are {_brief(states)}; give a tensor, as torch.from_numpy makes of an array")
+        check_kind("states", states, Tensor, "give a tensor, as torch.from_numpy makes of an array")
         if not states.is_floating_point():
             raise InputError(f"states are {states.dtype}; a matrix turns real numbers into others, so give floats")
         if not states.ndim or states.shape[-1] != self.width:
@@ -221,7 +220,3 @@ class SubmoduleMaps(_Maps[tuple[int, int, int]]):
         known = ", ".join(str(own) for own in sorted(self._files)[:2])
         others = f"it has {len(self)} others, each (block, site, site), such as {known}"
         return f"{self.folder} has no matrix for {key}; {others}"
-
-
-def _brief(value: object) -> str:
-    return repr(value)[:100] if isinstance(value, str | Path) else f"a {type(value).__name__}"

@@ -32,6 +32,9 @@ class Solution:
     matrices: Tensor
     rank: int
 
+    def __repr__(self) -> str:
+        return f"Solution(matrices {tuple(self.matrices.shape)}, rank {self.rank})"
+
 
 @dataclass(frozen=True)
 class Whitening:

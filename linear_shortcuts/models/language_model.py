@@ -34,6 +34,10 @@ class LanguageModel:
     mask_token: int | None = None  # of a masked model
     unused: tuple[str, ...] = ()  # names of weights in the checkpoint that the model has no place for
 
+    def __repr__(self) -> str:
+        kind = type(self.network).__name__
+        return f"LanguageModel({self.name}: {kind}, {self.layers} blocks of width {self.width}, on {self.device})"
+
     @property
     def blocks(self) -> list[nn.Module]:
         return list(self.network.get_submodule(self.family.blocks))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from linear_shortcuts.files import InputError
+from linear_shortcuts.files import InputError, check_kind
 from linear_shortcuts.models import Call, LanguageModel, Watcher
 from linear_shortcuts.text import Tokens, check_fit
 
@@ -34,6 +34,8 @@ def hidden_states(
 
     Raises `InputError` that names the text if the model cannot read it.
     """
+    check_kind("model", model, LanguageModel, "give what load_model or models.wrap makes of it")
+    check_kind("tokenizer", tokenizer, Callable, "give what load_tokenizer makes of it")  # type: ignore[arg-type]
     if isinstance(texts, str) or not texts:
         raise InputError("texts must be a list with at least one text")
     if at not in ("prediction", "all"):
@@ -69,6 +71,10 @@ class Shard:
 
     hidden_states: Tensor
     attention_outputs: Tensor
+
+    def __repr__(self) -> str:
+        shapes = {name: tuple(value.shape) for name, value in vars(self).items()}
+        return f"Shard({', '.join(f'{name} {shape}' for name, shape in shapes.items())})"
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,9 @@ class HiddenStates:
     def open(cls, folder: Path) -> HiddenStates:
         return cls(folder, read_card(folder, made_by="stages/04_extract_hidden_states.py"))
 
+    def __repr__(self) -> str:
+        return f"HiddenStates({len(self):,} vectors of layers 0..{self.layers}, width {self.width}, in {self.folder})"
+
     @property
     def layers(self) -> int:
         """L: the layers are 0..L."""

@@ -29,6 +29,9 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.sentences)
 
+    def __repr__(self) -> str:
+        return f"Tokens({len(self):,} sentences, {sum(map(len, self.sentences)):,} tokens)"
+
     @property
     def lengths(self) -> Tensor:
         """(n,) tokens of each sentence."""

@@ -46,6 +46,7 @@ def test_an_exact_relation_is_recovered_and_jumps(states):
         (lambda states: states[0], r"shape \(60, 8\)"),
         (lambda states: states.long(), "torch.int64"),
         (lambda states: states / 0, "not finite"),
+        (lambda states: states.numpy(), "states is a ndarray; give what hidden_states makes of texts"),
     ],
 )
 def test_states_that_determine_no_map_are_refused(states, change, message):

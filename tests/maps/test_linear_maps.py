@@ -80,7 +80,7 @@ def test_a_jump_is_computed_in_float32_at_least_and_returned_in_the_states_own_p
         (torch.ones(5, tiny.WIDTH, dtype=torch.int64), 0, 2, "states are torch.int64; .* give floats"),
         (torch.ones(5, tiny.WIDTH, dtype=torch.bool), 1, 1, "states are torch.bool"),
         (torch.ones(5, tiny.WIDTH, dtype=torch.complex64), 0, 2, "states are torch.complex64"),
-        (np.ones((5, tiny.WIDTH)), 0, 2, r"states are a ndarray; give a tensor, as torch.from_numpy makes"),
+        (np.ones((5, tiny.WIDTH)), 0, 2, r"states is a ndarray; give a tensor, as torch.from_numpy makes"),
         (torch.ones(5, 7), 0, 2, rf"shape \(5, 7\), but these maps take \(\.\.\., {tiny.WIDTH}\)"),
         (torch.ones(5, 7), 1, 1, r"shape \(5, 7\)"),
         (torch.tensor(1.0), 0, 2, r"shape \(\)"),

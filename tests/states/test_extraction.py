@@ -6,6 +6,7 @@ import torch
 
 from linear_shortcuts.files.errors import InputError
 from linear_shortcuts.files.partial import Partial
+from linear_shortcuts.maps.regression import fit
 from linear_shortcuts.models.loading import wrap
 from linear_shortcuts.models.precision import arithmetic
 from linear_shortcuts.states.extraction import count_vectors, extract, hidden_states
@@ -191,6 +192,10 @@ def test_texts_that_the_model_cannot_read_are_named(kind, texts, message):
         hidden_states(tiny.model(kind), _Words(), texts)
     with pytest.raises(InputError, match="at is 'last'; it must be 'prediction' or 'all'"):
         hidden_states(tiny.model(kind), _Words(), ["MASK"], "last")
+    with pytest.raises(InputError, match="model is 'models/tiny-gpt2'; give what load_model"):
+        hidden_states("models/tiny-gpt2", _Words(), ["MASK"])
+    with pytest.raises(InputError, match="tokenizer is 'models/tiny-gpt2'; give what load_tokenizer makes"):
+        hidden_states(tiny.model(kind), "models/tiny-gpt2", ["MASK"])
 
 
 @pytest.mark.parametrize("positions", ["sampled", "all"])
@@ -209,3 +214,16 @@ def test_no_batch_and_no_cut_crosses_a_length_that_switches_the_model(positions)
             states = torch.stack(model.network(input_ids=ids[None], output_hidden_states=True).hidden_states)[:, 0]
         whole.append(states if positions == "all" else states[:, [position]])
     torch.testing.assert_close(shard.hidden_states[:-1], torch.cat(whole, dim=1)[:-1], atol=1e-5, rtol=1e-5)
+
+
+def test_what_a_notebook_shows_of_a_value_is_one_short_line(model, tmp_path):
+    tokens = tiny.tokens(model, 9)
+    shard = extract(model, tokens, 0, 9, 500)
+    states = HiddenStates(tmp_path, {"layers": 3, "width": 24, "vectors": 9})
+    solution = fit(shard.hidden_states[0], shard.hidden_states[1])
+    kind = type(model.network).__name__
+    assert repr(model) == f"LanguageModel({model.name}: {kind}, 3 blocks of width 24, on cpu)"
+    assert repr(tokens) == f"Tokens(9 sentences, {sum(map(len, tokens.sentences))} tokens)"
+    assert repr(shard) == "Shard(hidden_states (4, 9, 24), attention_outputs (3, 9, 24))"
+    assert repr(states) == f"HiddenStates(9 vectors of layers 0..3, width 24, in {tmp_path})"
+    assert repr(solution) == f"Solution(matrices (1, 24, 24), rank {solution.rank})"
