@@ -408,6 +408,32 @@ def test_every_problem_of_a_file_is_an_input_error_with_its_path_and_the_mend(tm
         assert len(str(caught.value)) < 600
 
 
+BOMBS = {
+    "one text of 20 MB": ["a" * 20_000_000],
+    "one text of 1 MB, 40 times": ["a" * 1_000_000] * 40,
+    "3,000,000 rows of one letter": ["a"] * 3_000_000,
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_parquet_file_that_unpacks_to_far_more_than_it_holds_is_refused(tmp_path, name):
+    path = write_parquet(tmp_path / "x.parquet", {"text": BOMBS[name]}, compression="zstd")
+    given: list[int] = []
+    texts = corpora.read_articles(FileCorpus(source="file", path=str(path), unit="sentences"), 0)
+    with pytest.raises(InputError, match=r"x\.parquet unpacks to more than 256 times its size"):
+        given.extend(map(len, texts))
+    assert sum(given) <= 2**24 + 256 * path.stat().st_size
+
+
+def test_a_parquet_file_of_similar_rows_is_read(tmp_path):
+    """The positive control: 5 MB in 50 kB, two texts of them again and again."""
+    texts = [f"The number of this sentence, among others like it, is {number}." for number in range(50_000)]
+    texts += ["Again and again."] * 50_000
+    path = write_parquet(tmp_path / "x.parquet", {"text": texts}, compression="zstd")
+    assert path.stat().st_size < 200_000
+    assert read(path, unit="sentences") == texts
+
+
 @pytest.mark.parametrize("path", ["x" * 300 + ".txt", "a\0b.txt"], ids=["too long", "NUL"])
 def test_a_path_that_no_file_can_have_is_refused(path):
     with pytest.raises(InputError, match=r"cannot be read .*; set `path`") as caught:
