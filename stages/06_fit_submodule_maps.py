@@ -44,21 +44,18 @@ def main() -> None:
                     moments = fitting.submodule_moments(model, group, states)
                 for block in group:
                     solutions = [moment.solve() for moment in moments.pop(block)]
-                    files = linear_maps.submodule_files(
-                        block, model.family.sources, [solution.matrices[0] for solution in solutions]
-                    )
+                    matrices = [solution.matrices[0] for solution in solutions]
+                    files = linear_maps.submodule_files(block, model.family.sources, matrices)
                     partial.save(block, files, note=[solution.rank for solution in solutions])
                     bar.update()
         if not partial.gather():
             return
         found = {f"p{b}_{a}": partial.note(b)[a] for b in blocks for a in steps}
-        matrices = len(partial.checksums())
+        made = len(partial.checksums())
         partial.publish(folders.submodule_maps, provenance.maps_card(states.card, found))
-    fitted = (
-        linear_maps.describe_ranks(found, states.width) if steps else "the parts of this model's blocks are not known"
-    )
+    fitted = linear_maps.describe_ranks(found, states.width) if steps else "the parts of its blocks are not known"
     print(
-        f"{args.model}: {matrices} matrices from {model.layers} blocks ({partial.resumed} resumed; {fitted}), "
+        f"{args.model}: {made} matrices from {model.layers} blocks ({partial.resumed} resumed; {fitted}), "
         f"in {folders.submodule_maps}"
     )
 

@@ -181,6 +181,20 @@ def test_two_processes_with_different_hash_seeds_write_the_same_bytes(tmp_path):
     assert len({in_fresh_process(print_set, PYTHONHASHSEED=seed).stdout for seed in ("1", "2")}) == 2
 
 
+def modules_called(path):
+    """The packages that a plain unpickling of a file looks into."""
+    found = set()
+
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module, name):
+            found.add(module.partition(".")[0])
+            return super().find_class(module, name)
+
+    with path.open("rb") as file:
+        Unpickler(file).load()
+    return found
+
+
 @pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.0.0", reason="NumPy 1 has another name in every array")
 def test_the_bytes_are_what_they_always_were(tmp_path):
     """No stage names the module that writes them, so that an edit that changes them must show here."""
@@ -193,6 +207,11 @@ def test_the_bytes_are_what_they_always_were(tmp_path):
         ("key", 1): b"x",
     }
     sha256 = artifacts.save(tmp_path / "x.pickle", value)
+    assert modules_called(tmp_path / "x.pickle") <= {
+        "torch",
+        "numpy",
+        "builtins",
+    }  # so it opens whatever our library is called
     assert sha256 == "d3fe156a75454ab701b223aa8e16ff98e59805ff4d6b27df87cdee5c5a5f5373"
     artifacts.save_json(tmp_path / "x.json", {"b": [1, 2.5, None], "a": "é"})
     expected = '{\n  "b": [\n    1,\n    2.5,\n    null\n  ],\n  "a": "é"\n}\n'

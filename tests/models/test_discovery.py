@@ -41,7 +41,7 @@ def study(tmp_path):
 
 def test_a_model_of_no_family_passes_through_every_stage_without_stand_ins(study):
     folder, said = study("falcon")
-    assert "the parts of this model's blocks are not known" in said
+    assert "the parts of its blocks are not known" in said
     submodules = folder / "linreg" / "toy" / "my-text" / "submodules"
     assert [path.name for path in submodules.iterdir()] == ["card.json"]
     assert len(list((folder / "linreg" / "toy" / "my-text" / "layers").glob("*.pickle"))) == 6

@@ -150,6 +150,15 @@ def test_a_room_hands_out_only_what_others_use_or_its_own_words_show(door):
     assert set(room.__all__) <= USED[room.__name__] | set(re.findall(r"\w+", room.__doc__))
 
 
+def test_code_that_travels_with_a_checkpoint_needs_nothing_of_ours():
+    """So a checkpoint of LambdaBERT opens whatever the library is called, and where there is none."""
+    travelling = REPOSITORY / "studies/lambda_bert/lambda_bert"
+    for name in ("configuration_lambdabert", "modeling_lambdabert"):
+        own = imports.own_imports(travelling / f"{name}.py")
+        assert own <= {travelling / "configuration_lambdabert.py"}
+        assert top(imported(travelling / f"{name}.py")) & {"linear_shortcuts", "shortcuts"} == set()
+
+
 # --- stages ------------------------------------------------------------------------------------------------
 
 
