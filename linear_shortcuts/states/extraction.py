@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from linear_shortcuts.files import InputError, check_kind
 from linear_shortcuts.models import Call, LanguageModel, Watcher
-from linear_shortcuts.text import Tokens, check_fit
+from linear_shortcuts.text import Tokens, check_fit, encode
 
 Positions = Literal["sampled", "all"]  # of which tokens of a sentence the states are recorded
 TOKENS_PER_BATCH = 1024  # what a CPU's cache holds
@@ -40,7 +40,7 @@ def hidden_states(
         raise InputError("texts must be a list with at least one text")
     if at not in ("prediction", "all"):
         raise InputError(f"at is {at!r}; it must be 'prediction' or 'all'")
-    sentences = [torch.tensor(ids, dtype=torch.int64) for ids in tokenizer(list(texts), verbose=False)["input_ids"]]
+    sentences = [torch.tensor(ids, dtype=torch.int64) for ids in encode(tokenizer, texts)["input_ids"]]
     mask = -1 if model.mask_token is None else model.mask_token
     places: list[int] = []
     for number, ids in enumerate(sentences):

@@ -19,6 +19,6 @@ if TYPE_CHECKING:
         read_articles as read_articles,
         unwrap as unwrap,
     )
-    from linear_shortcuts.text.tokens import Tokens as Tokens, check_fit as check_fit
+    from linear_shortcuts.text.tokens import Tokens as Tokens, check_fit as check_fit, encode as encode
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

@@ -67,7 +67,7 @@ def tokenize(
     if original and tokenizer.pad_token is None:
         tokenizer = copy.deepcopy(tokenizer)
         tokenizer.add_special_tokens({"pad_token": "."})
-    encoded = tokenizer(list(sentences), return_special_tokens_mask=True, verbose=False)
+    encoded = encode(tokenizer, sentences, return_special_tokens_mask=True)
     # The mask knows the special tokens that the tokenizer added, not those that are written out in the text.
     names = ("bos", "eos", "cls", "sep", "pad", "mask")
     control = {getattr(tokenizer, f"{name}_token_id", None) for name in names}
@@ -95,6 +95,20 @@ def tokenize(
         kept.append(tensor)
         positions.append(position)
     return Tokens(kept, torch.tensor(positions, dtype=torch.int64), cut, skipped)
+
+
+def encode(tokenizer: Any, texts: Sequence[str], **options: Any) -> Any:
+    """What a tokenizer makes of some texts; `InputError` where it gives up, as over a pattern that backtracks on."""
+    try:
+        return tokenizer(list(texts), verbose=False, **options)
+    except BaseException as error:
+        # The library is written in Rust; its panics are no `Exception`, and their class can be imported from nowhere.
+        if type(error).__name__ != "PanicException":
+            raise
+        name = shown(tokenizer.name_or_path or "the model")
+        raise InputError(
+            f"the tokenizer of {name} gave up ({shown(str(error), 100)}); check the patterns in its tokenizer.json"
+        ) from error
 
 
 def _cut(ids: list[int], special: list[int], max_tokens: int) -> tuple[list[int], list[int]]:

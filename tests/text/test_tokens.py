@@ -54,6 +54,19 @@ def make(kind, tokenizers):
     return tokenized
 
 
+def test_a_pattern_that_backtracks_for_ever_is_one_line():
+    """The library panics, which is no `Exception`, once a match has taken ten million steps."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.WordLevel({"a": 0, "[UNK]": 1}, unk_token="[UNK]"))
+    inner.pre_tokenizer = pre_tokenizers.Split(Regex("(a+)+$"), "isolated")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, name_or_path="models/hostile")
+    assert len(tokenize(["aaa!"], tokenizer, causal=True, max_tokens=None, seed=0)) == 1  # the positive control
+    with pytest.raises(InputError, match=r"tokenizer of models/hostile gave up .*retry-limit.*; check the patterns"):
+        tokenize(["a" * 40 + "!"], tokenizer, causal=True, max_tokens=None, seed=0)
+
+
 def test_as_the_original_every_full_stop_is_cut_off_and_special_tokens_are_sampled(repository, kind):
     from transformers import AutoTokenizer
 
