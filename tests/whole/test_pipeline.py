@@ -92,9 +92,23 @@ def test_results_hold_what_the_study_records(finished):
     assert fixed["records"][0]["top_ids"].dtype == torch.int64
     with (data / "early_exits.pickle").open("rb") as file:
         early = pickle.load(file)
-    assert len(early["records"]) == 13 + 22
+    swept = [record["swept"] for record in early["records"]]
+    assert swept.count("grid") == 13 + 22
+    assert 0 < swept.count("quantile") <= 2 * 50
     metrics = json.loads((folder / "metrics" / model / "metrics.json").read_text())
     assert metrics["corpus"] == "my-text"
+
+
+def test_early_exits_are_the_originals_for_a_masked_model_if_asked_and_for_a_causal_one_anyway(finished, tmp_path):
+    folder, model, _ = finished
+    again = tmp_path / "original"
+    shutil.copytree(folder, again)
+    params = yaml.safe_load((again / "params.yaml").read_text())
+    (again / "params.yaml").write_text(yaml.safe_dump({**params, "compatibility": "original"}))
+    run_stages(again, model, [stage(9)])
+    path = Path("data", model, "my-text", "early_exits.pickle")
+    same = (again / path).read_bytes() == (folder / path).read_bytes()
+    assert same == ("gpt2" in model)
 
 
 def test_the_maps_work_with_the_model_they_were_fitted_on(finished):
