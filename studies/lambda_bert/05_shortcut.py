@@ -46,7 +46,7 @@ def main() -> None:
         artifacts.save(coming / "scores.pickle", {**found, "card": card})
     mat = found["metrics"]["mat"]
     print(
-        f"{args.model}: {len(fitted[0])} layer maps (mean r2 {mat['mean_r2']:.3f}) and {len(fitted[1])} stand-ins from "
+        f"{args.model}: {len(fitted[0])} layer maps (mean r2 {mat['r2']:.3f}) and {len(fitted[1])} stand-ins from "
         f"{lengths['train']:,} sentences, scored on {lengths['validation']:,}, in {folder}"
     )
 

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 import yaml
 from hypothesis import given, settings, strategies as st
+from refusal import refusal
 from scipy.spatial.distance import cdist
 
 from linear_shortcuts import InputError, load_tokenizer
@@ -616,8 +617,6 @@ def test_wrong_input_ends_in_one_line_that_says_how_to_mend_it(little_study, lin
     for key, values in changes.items():
         settings[key] |= values
     (little_study / "study.yaml").write_text(yaml.safe_dump(settings))
-    result = run_stages(little_study, line)
-    assert result.returncode == 2, result.stderr
-    [error] = [text for text in result.stderr.splitlines() if "error:" in text]
-    assert message in error
-    assert "Traceback" not in result.stderr
+    [script] = STUDY.glob(f"{line[:2]}_*.py")
+    error = refusal(script, "--params", "study.yaml", *line[2:].split(), folder=little_study)
+    assert message in " ".join(error.split())

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import resource
-import runpy
 import shutil
 import signal
 import subprocess
@@ -14,6 +13,7 @@ import time
 import pytest
 import torch
 import yaml
+from refusal import refusal as refused_here
 from toy import ALL, artifacts_of, make_study, run_stages, stage
 
 from linear_shortcuts.files import artifacts, atomic, cards
@@ -226,13 +226,7 @@ def test_a_damaged_card_is_named(done, folder, number, kind):
 
 def in_process(folder, number) -> str:
     """What a stage ends with, run in this process: it is quicker than to start one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", [str(stage(number)), "--model", MODEL])
-        main = runpy.run_path(str(stage(number)))["main"]
-        with pytest.raises(InputError) as error:
-            main()
-    return str(error.value)
+    return refused_here(stage(number), "--model", MODEL, folder=folder)
 
 
 def test_maps_without_their_card_are_not_taken_for_those_of_this_model(done):
