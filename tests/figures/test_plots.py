@@ -209,7 +209,8 @@ def test_mappings_differ_in_mark_line_and_grey(results):
 
 def test_a_difference_is_white_at_zero_and_never_cut(results):
     pairs = [(0, 1), (0, 2), (1, 2)]
-    table = tables.r2_table(dict.fromkeys(pairs, 0.5), {(0, 1): 0.5, (0, 2): -40.0, (1, 2): 0.9})
+    mat, unchanged = dict.fromkeys(pairs, 0.5), {(0, 1): 0.5, (0, 2): -40.0, (1, 2): 0.9}
+    table = tables.r2_table(dict(zip(tables.R2, (mat, unchanged, mat, unchanged), strict=True)))
     figure, axis = plt.subplots()
     image = plots.heatmap(axis, table, "mat-id", 2)
     assert image.to_rgba(0.0)[:3] == pytest.approx((0.97, 0.97, 0.97), abs=0.01)
