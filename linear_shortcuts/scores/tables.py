@@ -170,7 +170,7 @@ def metrics(
     """What sums one model up, in short and constant names: `dvc metrics show` makes a column of each.
 
     Of mat and id: `r2`, the mean over all pairs of layers; `p1_25`, `p1_50`, `p1_75`, Precision@1 at that percentage
-    of the depth (interpolated between layers); `saved` and `saved_flops`, the shares of layers and of FLOPs that early
+    of the depth (interpolated between layers); `saved` and `flops`, the shares of layers and of FLOPs that early
     exit saves at `precision`, null where the sweep never reaches it; FLOPs may be more than the full model's.
     """
     layers = max(record["layer"] for record in exits)
@@ -188,7 +188,7 @@ def metrics(
                 for percent in (25, 50, 75)
             },
             "saved": _rounded(saving(sweep, precision, "mean_layers", layers), 2),
-            "saved_flops": _rounded(saving(sweep, precision, "relative_cost", 1.0), 2),
+            "flops": _rounded(saving(sweep, precision, "relative_cost", 1.0), 2),
         }
     return summary
 

@@ -216,42 +216,98 @@ def test_wrong_models_and_missing_steps_end_in_one_line(finished, tmp_path):
     assert "stages/05_fit_layer_maps.py" in result.stderr
 
 
-def test_dvc_runs_the_pipeline_once_then_nothing_and_the_readmes_example_works_on_it(tmp_path):
-    pytest.importorskip("dvc")
+# What of the repository a toy clone needs for `dvc`, the studies with it: they must be in nobody's way.
+CLONED = {
+    "dvc.yaml",
+    "params.yaml",
+    ".dvc",
+    ".dvcignore",
+    ".gitignore",
+    "stages",
+    "linear_shortcuts",
+    "models",
+    "studies",
+}
+
+
+def test_dvc_runs_the_pipeline_once_then_nothing_and_its_daily_commands_and_the_readmes_example_work(
+    tmp_path, monkeypatch, capfd
+):
+    """In a clone that has run the pipeline and no study: each command, by what it prints."""
+    dvc_main = pytest.importorskip("dvc.cli").main
     folder = tmp_path / "clone"
-    folder.mkdir()
-    wanted = ["dvc.yaml", "params.yaml", ".dvc", ".dvcignore", "stages", "linear_shortcuts", "models"]
-    for name in wanted:
-        source = REPOSITORY / name
-        ignored = shutil.ignore_patterns("cache", "tmp", "__pycache__")
-        shutil.copytree(source, folder / name, ignore=ignored) if source.is_dir() else shutil.copy(
-            source, folder / name
-        )
-    params = yaml.safe_load((folder / "params.yaml").read_text())
-    params |= {"models": ["tiny-gpt2"], "sentences": {"train": 200, "validation": 40}}
-    (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    environment["PYTHONPATH"] = str(folder)
+    shutil.copytree(
+        REPOSITORY, folder, symlinks=True,
+        ignore=lambda place, names: {
+            name for name in names
+            if name in {"cache", "tmp", "config.local", "__pycache__", "dvc.lock"}
+            or (Path(place) == REPOSITORY and name not in CLONED)
+        },
+    )  # fmt: skip
+    params = (folder / "params.yaml").read_text()
+    for old, new in {"  - tiny-bert\n": "", "train: 9000": "train: 200", "validation: 3000": "validation: 40"}.items():
+        assert old in params
+        params = params.replace(old, new)
+    (folder / "params.yaml").write_text(params)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    for name in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{name}_NAME", "toy")
+        monkeypatch.setenv(f"GIT_{name}_EMAIL", "toy@localhost")
+
+    def git(*words):
+        subprocess.run(["git", *words], check=True, capture_output=True)
+
+    def commit():
+        git("add", "--all")
+        git("commit", "--quiet", "--message", "as run")
 
     def dvc(*words):
-        result = subprocess.run(
-            [sys.executable, "-m", "dvc", *words], cwd=folder, env=environment, capture_output=True, text=True
-        )
-        assert result.returncode == 0, result.stdout + result.stderr
-        return result.stdout
+        capfd.readouterr()
+        code = dvc_main(list(words))
+        out, err = capfd.readouterr()
+        assert code == 0, out + err
+        assert "failed" not in out + err
+        return out
 
-    dvc("config", "core.no_scm", "true")
+    def page(*words):
+        return Path(dvc(*words).split("file://")[1].strip()).read_text()
+
+    git("init", "--quiet")
+    commit()
     assert "score_early_exits@tiny-gpt2" in dvc("repro")
+    commit()
     again = dvc("repro")
     assert "Running stage" not in again
     assert "up to date" in again
-    shown = json.loads(dvc("plots", "show", "--json"))
-    assert not shown.get("errors")
-    assert len(shown["data"]) == 10 + 6  # figures and tables
-    metrics = dvc("metrics", "show")
-    assert "mat.p1_50" in metrics
+    assert dvc("status").strip() == "Data and pipelines are up to date."
+    assert "plot@tiny-gpt2" in dvc("dag")
+    shown = page("plots", "show")
+    assert (shown.count("<img"), shown.count("vegaEmbed('#")) == (10, 6)  # figures, and the tables behind them
+    shown = dvc("metrics", "show")
+    assert "mat.p1_50" in shown
+    assert max(map(len, shown.splitlines())) < 200
+
+    assert "Ran experiment(s): nine" in dvc("exp", "run", "-S", "early_exit.precision=0.9", "--name", "nine")
+    assert "nine" in dvc("exp", "show", "--csv")
+    [changed] = [line.split() for line in dvc("params", "diff").splitlines() if "precision" in line]
+    assert changed == ["params.yaml", "early_exit.precision", "0.95", "0.9"]
+    [changed] = [line.split()[1:] for line in dvc("metrics", "diff").splitlines() if " precision " in line]
+    assert changed == ["precision", "0.95", "0.9", "-0.05"]
+    assert page("plots", "diff").count("<img") == 20  # of both
+
+    commit()
+    dvc("remote", "add", "--default", "shelf", str(tmp_path / "shelf"))
+    commit()
+    dvc("push")
+    git("clone", "--quiet", ".", str(tmp_path / "other"))
+    monkeypatch.chdir(tmp_path / "other")
+    dvc("pull")
+    assert dvc("status").strip() == "Data and pipelines are up to date."
+
     example = re.search(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)[1]
-    shown = subprocess.run([sys.executable, "-c", example], cwd=folder, env=environment, capture_output=True, text=True)
+    shown = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
     lines = shown.stdout.splitlines()
     assert [line.split()[0] for line in lines] == [str(layer) for layer in range(7)]
