@@ -38,15 +38,9 @@ def main() -> None:
     config, family = load_config(entry.checkpoint, entry.revision, trust_remote_code=trusted)
     tokenizer = load_tokenizer(entry.checkpoint, entry.revision, trust_remote_code=trusted)
     max_tokens = tokens.limit(tokenizer, longest(config, family), params.tokenize.max_tokens)
+    how = {"max_tokens": max_tokens, "seed": params.seed, "compatibility": params.compatibility}
     for split in SPLITS:
-        made = tokens.tokenize(
-            sentences[split],
-            tokenizer,
-            causal=family.causal,
-            max_tokens=max_tokens,
-            seed=params.seed,
-            compatibility=params.compatibility,
-        )
+        made = tokens.tokenize(sentences[split], tokenizer, causal=family.causal, **how)
         if split == "train":
             tokens.check_rows(len(made), width(config))
         card = {

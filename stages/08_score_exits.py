@@ -27,10 +27,9 @@ def main() -> None:
     from linear_shortcuts.text import tokens
 
     params = read_params(args.params)
-    entry = params.model(args.model)
     folders = Folders(args.model, params.corpus)
     own = ranks.join(args.device)
-    model = loading.load_registered(entry, args.model, args.device)
+    model = loading.load_registered(params.model(args.model), args.model, args.device)
     layer_maps = linear_maps.LayerMaps.load(folders.layer_maps, model)
     submodule_maps = linear_maps.SubmoduleMaps.load(folders.submodule_maps, model)
     states = shards.HiddenStates.open(folders.hidden("validation"))
