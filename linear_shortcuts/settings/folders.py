@@ -9,7 +9,7 @@ SPLITS = ("train", "validation")
 
 
 def sentences_file(corpus: str) -> Path:
-    """Where stage 01 puts the sentences of a corpus, whatever the model."""
+    """Where the sentences of a corpus lie, whatever the model."""
     return Path("data") / "sentences" / f"{corpus}.pickle"
 
 

@@ -128,7 +128,7 @@ class EarlyExit:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How stage 02 trains one of the shipped models."""
+    """How one of the shipped models is trained."""
 
     kind: Literal["gpt2", "bert"]
     layers: int = at_least(1)
