@@ -17,7 +17,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # GPUs that the container sees, as `docker run --gpus` takes them: make docker-run GPUS=all
 GPUS ?=
 
-.PHONY: install repro studies real test lint docker-build docker-run
+.PHONY: install repro studies real test wild lint docker-build docker-run
 install: $(VENV)/installed
 
 # A downloaded archive has no .git; after a `git init`: dvc config --local --unset core.no_scm
@@ -52,6 +52,10 @@ $(REAL_WEIGHTS): | install
 
 test: install lint
 	pytest -n auto
+
+# Every architecture of the library that can be built small: minutes, so `make test` runs a sample of them.
+wild: install
+	pytest -n auto -m wild tests/models/test_wild_models.py
 
 lint: install
 	ruff check .

@@ -2,7 +2,7 @@
 
 Writes  docs/MODELS.md, between its two markers
 
-Example: PYTHONPATH=studies/lambda_bert python tests/models_table.py
+Example: python tests/models_table.py
 """
 
 from __future__ import annotations

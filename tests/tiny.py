@@ -5,7 +5,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-import lambda_bert.registration  # noqa: F401 (makes one of the architectures known to the library)
 from linear_shortcuts.models.language_model import LanguageModel
 from linear_shortcuts.models.loading import wrap
 from linear_shortcuts.text.tokens import Tokens
@@ -35,7 +34,6 @@ _VISION = {
     "patch_size": 4,
 }
 _IMAGES = {"mm_tokens_per_image": 4, "boi_token_index": 94, "eoi_token_index": 95, "image_token_index": 96}
-_LAMBDAS = {"num_lambda_queries": 3, "key_depth": 4, "intra_depth": 2, "mask_padding": True}
 # name -> model type and what its configuration sets otherwise. Every family and every variant of one stands here, and
 # what a family's models differ in: shared keys, windows shorter than a sentence, projections, ties.
 ARCHITECTURES: dict[str, tuple[str, dict[str, object]]] = {
@@ -74,10 +72,6 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, object]]] = {
     "camembert": ("camembert", {"pad_token_id": 1, "bos_token_id": 0, "max_position_embeddings": CONTEXT + 2}),
     "distilbert": ("distilbert", {"hidden_dim": 2 * WIDTH}),
     "electra": ("electra", {"embedding_size": 16}),
-    "lambdabert": ("lambdabert", {**_LAMBDAS, "local_context_size": 5}),
-    "lambdabert, relative": ("lambdabert", {**_LAMBDAS, "relative_global": True}),
-    "lambdabert, global": ("lambdabert", {**_LAMBDAS}),
-    "lambdabert, strict": ("lambdabert", {**_LAMBDAS, "strict_original": True}),
     "modernbert": ("modernbert", {"local_attention": 8, "cls_token_id": 1, "sep_token_id": 2}),
 }
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import pytest
+import tokenizers as tk
 import torch
+import yaml
 from tiny import randomize
 from torch import nn
+from toy import ALL, REPOSITORY
+from transformers import PreTrainedTokenizerFast
 
 LARGEST = 2_000_000  # parameters; what cannot be made smaller is left out
 # Small values that fit each other, and the names that configurations have for them: 4 heads of 8, keys and values
@@ -132,3 +140,34 @@ def small_network(kind: str, *, seed: int = 0) -> nn.Module:
         raise ValueError(f"{kind} has {parameters:,} parameters")
     torch.manual_seed(seed)
     return randomize(auto.from_config(config))
+
+
+def make_study(folder: Path, network: nn.Module) -> None:
+    """Fill a folder with one small model, a tokenizer of the words of a text, the text, and settings for it."""
+    special = ["<pad>", "<s>", "</s>", "<unk>", "<mask>"]
+    vocabulary = {word: number for number, word in enumerate([*special, *map(str, range(97 - len(special)))])}
+    made = tk.Tokenizer(tk.models.WordLevel(vocabulary, unk_token="<unk>"))
+    made.pre_tokenizer = tk.pre_tokenizers.Whitespace()
+    names = ("pad_token", "bos_token", "eos_token", "unk_token", "mask_token")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, **dict(zip(names, special, strict=True)))
+    tokenizer.save_pretrained(folder / "model")
+    network.save_pretrained(folder / "model")
+    generator = torch.Generator().manual_seed(0)
+    lengths = [100, *torch.randint(2, 12, (149,), generator=generator).tolist()]  # one is longer than a model may read
+    rows = [torch.randint(0, 92, (length,), generator=generator).tolist() for length in lengths]
+    (folder / "text.txt").write_text("\n".join(f"{' '.join(map(str, row))}" for row in rows))
+    params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    params |= {"models": ["toy"], "corpus": "my-text", "sentences": {"train": 100, "validation": 40}}
+    params["corpora"]["my-text"]["path"] = "text.txt"
+    params["registry"] = {"toy": {"path": "model", "revision": None}}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+def run_stages_here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run all stages but the training of models, one after the other in this process."""
+    monkeypatch.chdir(folder)
+    for stage in ALL:
+        asked = [] if stage.name.startswith("01_") else ["--model", "toy"]
+        with_device = ["--device", "cpu"] if stage.name[:2] in ("04", "05", "06", "07", "08") else []
+        monkeypatch.setattr(sys, "argv", [str(stage), *asked, *with_device])
+        runpy.run_path(str(stage), run_name="__main__")

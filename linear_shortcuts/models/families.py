@@ -314,7 +314,16 @@ SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_ca
 
 # Model types that no entry describes whose position numbers begin after the padding token's id, as RoBERTa's do. The
 # run of `linear_shortcuts/models/discovery.py` shows it of any model, but sentences are cut before weights are loaded.
-POSITIONS_FOLLOW_PADDING = ("data2vec-text", "esm", "ibert", "mpnet", "roberta-prelayernorm", "xlm-roberta-xl", "xmod")
+POSITIONS_FOLLOW_PADDING = (
+    "data2vec-text",
+    "esm",
+    "ibert",
+    "luke",
+    "mpnet",
+    "roberta-prelayernorm",
+    "xlm-roberta-xl",
+    "xmod",
+)
 
 # The mappings that replace a part of every later block by its linear stand-in, by the name of the study.
 PARTS: Mapping[str, Part] = {"mat_attn": "attention", "mat_ffn": "feed_forward", "mat_ln1_ln2": "norm"}

@@ -13,6 +13,7 @@ import tiny
 import torch
 import yaml
 from hypothesis import given, settings, strategies as st
+from lambda_models import architectures  # noqa: F401 (a fixture that every test of the module uses)
 
 from lambda_bert import distillation, inside, lambdas, probing, reading, shortcut
 from lambda_bert.models import new_model, save_model
