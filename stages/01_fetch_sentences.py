@@ -35,7 +35,7 @@ def main() -> None:
         params.sentences.validation,
         params.seed,
     )
-    card = {"corpus": params.corpus, **vars(corpus), "splitter": splitter, "seed": params.seed}
+    card = {**corpora.card_of(params), "split_by": splitter}
     artifacts.save(path, {"train": drawn.train, "validation": drawn.validation, "card": card})
     left_out = ", ".join(f"{number:,} {why}" for why, number in drawn.left_out.items()) or "none"
     print(

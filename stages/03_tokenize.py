@@ -32,23 +32,21 @@ def main() -> None:
             print(f"{args.model}: {len(made):,} {split} sentences of your own tokens, in {folders.tokens(split)}")
         return
     source = sentences_file(params.corpus)
-    sentences = artifacts.load_mapping(source, *SPLITS, "card", made_by="stages/01_fetch_sentences.py")
-    tokens.check_sentences(sentences, params, source)
+    sentences = tokens.load_sentences(source, params, made_by="stages/01_fetch_sentences.py")
     trusted = entry.trust_remote_code
     config, family = load_config(entry.checkpoint, entry.revision, trust_remote_code=trusted)
     tokenizer = load_tokenizer(entry.checkpoint, entry.revision, trust_remote_code=trusted)
     max_tokens = tokens.limit(tokenizer, longest(config, family), params.tokenize.max_tokens)
     how = {"max_tokens": max_tokens, "seed": params.seed, "compatibility": params.compatibility}
+    described = tokens.describe_tokenizer(tokenizer, entry.checkpoint, entry.revision)
     for split in SPLITS:
         made = tokens.tokenize(sentences[split], tokenizer, causal=family.causal, **how)
         if split == "train":
             tokens.check_rows(len(made), width(config))
         card = {
+            **tokens.card_of(params, described, max_tokens, split),
             "corpus": sentences["card"],
             "sentences_sha256": artifacts.file_sha256(source),
-            "tokenizer": {"id": entry.checkpoint, "revision": entry.revision, "class": type(tokenizer).__name__},
-            "max_tokens": max_tokens,
-            "seed": params.seed,
         }
         tokens.save_tokens(folders.tokens(split), made, card)
         print(

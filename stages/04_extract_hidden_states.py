@@ -30,6 +30,14 @@ def main() -> None:
     for split in [args.split] if args.split else SPLITS:
         path = folders.tokens(split)
         data, tokens_card = tokens.load_tokens(path)
+        if tokens_card:  # tokens brought from elsewhere have none
+            tokenizer = loading.load_tokenizer(
+                entry.checkpoint, entry.revision, trust_remote_code=entry.trust_remote_code
+            )
+            described = tokens.describe_tokenizer(tokenizer, entry.checkpoint, entry.revision)
+            most = tokens.limit(tokenizer, model.max_tokens, params.tokenize.max_tokens)
+            asked = tokens.card_of(params, described, most, split)
+            tokens.check_card(tokens_card, asked, path, made_by="stages/03_tokenize.py")
         tokens.check_fit(data, model.vocabulary, model.max_tokens, path, model.mask_token)
         positions = params.extract.positions if split == "train" else "sampled"
         sha256 = artifacts.file_sha256(path)
@@ -52,7 +60,7 @@ def main() -> None:
             partial.publish(folders.hidden(split), card)
         print(
             f"{args.model}: {model.layers + 1} layers of {card['vectors']:,} {split} tokens in {len(data):,} sentences "
-            f"recorded ({partial.resumed} shards resumed), in {folders.hidden(split)}"
+            f"({card['tokens']}) recorded ({partial.resumed} shards resumed), in {folders.hidden(split)}"
         )
 
 

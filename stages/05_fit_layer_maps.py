@@ -23,11 +23,11 @@ def main() -> None:
     from linear_shortcuts.text import tokens
 
     params = read_params(args.params)
-    params.model(args.model)
     folders = Folders(args.model, params.corpus)
     own = ranks.join(args.device)
     device = choose_device(args.device)
     states = shards.HiddenStates.open(folders.hidden("train"))
+    provenance.check_asked(states.card, params, args.model, "train", states.folder)
     tokens.check_rows(len(states), states.width)
     targets = {i: fitting.layer_targets(i, states.layers, params.fit.targets) for i in range(states.layers)}
 

@@ -27,6 +27,7 @@ def main() -> None:
     entry = params.model(args.model)
     folders = Folders(args.model, params.corpus)
     states = shards.HiddenStates.open(folders.hidden("train"))
+    provenance.check_asked(states.card, params, args.model, "train", states.folder)
     tokens.check_rows(len(states), states.width)
     own = ranks.join(args.device)
     model = loading.load_registered(entry, args.model, args.device)

@@ -22,13 +22,13 @@ def main() -> None:
     from linear_shortcuts.states import provenance, shards
 
     params = read_params(args.params)
-    params.model(args.model)
     folders = Folders(args.model, params.corpus)
     device = choose_device(args.device)
     fitted = linear_maps.LayerMaps.load(folders.layer_maps)
     states = {split: shards.HiddenStates.open(folders.hidden(split)) for split in SPLITS}
-    for part in states.values():
+    for split, part in states.items():
         provenance.check_states(fitted.card, part.card, folders.layer_maps)
+        provenance.check_asked(part.card, params, args.model, split, part.folder)
     pairs = list(fitted)
     jumps = {"mat": fitted.jump, "id": lambda states, source, target: states}
     sources = {i: sum(source == i for source, _ in pairs) for i, _ in pairs}

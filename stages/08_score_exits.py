@@ -21,7 +21,7 @@ def main() -> None:
     from linear_shortcuts.files import Partial, artifacts, ranks
     from linear_shortcuts.maps import linear_maps
     from linear_shortcuts.models import cost, loading
-    from linear_shortcuts.scores import exits
+    from linear_shortcuts.scores import exits, records
     from linear_shortcuts.settings import read_params
     from linear_shortcuts.states import provenance, shards
     from linear_shortcuts.text import tokens
@@ -35,14 +35,11 @@ def main() -> None:
     states = shards.HiddenStates.open(folders.hidden("validation"))
     for fitted in (layer_maps, submodule_maps):
         provenance.check_states(fitted.card, states.card, fitted.folder)
+    provenance.check_asked(states.card, params, args.model, "validation", states.folder)
     data = tokens.load_states_tokens(folders.tokens("validation"), states.card)
     stacked = states.stack()
     how = (layer_maps, submodule_maps, params.extract.tokens_per_batch, states.card["precision"], params.exits)
-    card = {
-        "states": states.fingerprint,
-        "layer_maps": artifacts.fingerprint(layer_maps.card),
-        "submodule_maps": artifacts.fingerprint(submodule_maps.card),
-    }
+    card = records.card_of(states.card, layer_maps.card, submodule_maps.card)
     recipe = {**card, "exits": vars(params.exits), "extract": vars(params.extract), "device": model.device.type}
     with Partial("08_score_exits", f"{args.model}.{params.corpus}", recipe, ranks=own, code=__file__) as partial:
         chunks = list(shards.shard_ranges(len(data), params.exits.sentences_per_chunk))
@@ -55,13 +52,13 @@ def main() -> None:
             partial.save(number, exits.chunk_files(readouts, number))
         if not partial.gather():
             return
-        records = exits.join_chunks([partial.load(exits.chunk_file(number)) for number, _, _ in chunks])
+        joined = exits.join_chunks([partial.load(exits.chunk_file(number)) for number, _, _ in chunks])
         counted = cost.count(model, data.lengths, data.positions)
-        result = {"records": records, "positions": data.positions, "cost": vars(counted), "card": card}
+        result = {"records": joined, "positions": data.positions, "cost": vars(counted), "card": card}
         artifacts.save(folders.fixed_exits, result)
         partial.forget_others()
     print(
-        f"{args.model}: {len(records)} exits of {len(data):,} sentences ({partial.resumed} of {len(chunks)} chunks "
+        f"{args.model}: {len(joined)} exits of {len(data):,} sentences ({partial.resumed} of {len(chunks)} chunks "
         f"resumed), in {folders.fixed_exits}"
     )
 

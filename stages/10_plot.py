@@ -15,19 +15,18 @@ def main() -> None:
     args = parse_args(__doc__)
     from linear_shortcuts.figures import plots, printing
     from linear_shortcuts.files import artifacts
-    from linear_shortcuts.models import Cost
-    from linear_shortcuts.scores import tables
+    from linear_shortcuts.scores import records, tables
     from linear_shortcuts.settings import read_params
     from linear_shortcuts.states import provenance
 
     params = read_params(args.params)
-    params.model(args.model)
     folders = Folders(args.model, params.corpus)
-    r2 = artifacts.load_mapping(folders.r2, *tables.R2, "card", made_by="stages/07_score_r2.py")
-    fixed = artifacts.load_mapping(folders.fixed_exits, "records", "cost", "card", made_by="stages/08_score_exits.py")
-    early = artifacts.load_mapping(folders.early_exits, "records", "card", made_by="stages/09_score_early_exits.py")
+    r2 = records.load_r2(folders.r2, made_by="stages/07_score_r2.py")
+    fixed, cost = records.load_fixed(folders.fixed_exits, made_by="stages/08_score_exits.py")
+    early = records.load_early(folders.early_exits, made_by="stages/09_score_early_exits.py")
     provenance.check_same_run(r2["card"], fixed["card"], early["card"])
-    cost = Cost(**fixed["cost"])
+    provenance.check_asked(r2["card"], params, args.model, "train", folders.r2)
+    provenance.check_asked(fixed["card"]["made_from"], params, args.model, "validation", folders.fixed_exits)
 
     r2_table = tables.r2_table(r2)
     exits = tables.exits_table(fixed["records"], params.bootstrap, params.seed)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from linear_shortcuts.files.atomic import atomic_file as atomic_file, atomic_folder as atomic_folder
     from linear_shortcuts.files.cards import (
         FILE as FILE,
+        compare as compare,
         read_card as read_card,
         versions as versions,
     )

@@ -9,9 +9,30 @@ from typing import Any
 
 from linear_shortcuts import __version__
 from linear_shortcuts.files import artifacts
-from linear_shortcuts.files.errors import InputError
+from linear_shortcuts.files.errors import InputError, shown
+from linear_shortcuts.files.shapes import Both, Each, Json, Real, Whole, check
 
 FILE = "card.json"
+PLAIN = Each((str, bool, None, Whole(-(2**63)), Real()))  # settings, by name
+TOKENIZER = {"id": str, "revision": (str, None), "class": str, "vocabulary_sha256": str}
+# Of hidden states and maps; what is None is not known of tokens that came without a card.
+CARD = {
+    "model": {"id": str, "revision": (str, None), "weights_sha256": str, "config": Each(object)},
+    "layers": Whole(1, 10_000),
+    "width": Whole(1, 10**6),
+    "corpus": {"name": str, "sentences_sha256": (str, None), "drawn": (None, PLAIN)},
+    "split": str,
+    "sentences": Whole(),
+    "vectors": Whole(),
+    "positions": str,
+    "precision": str,
+    "tokens": str,
+    "tokens_sha256": str,
+    "tokenizer": (None, TOKENIZER),
+    "max_tokens": (None, Whole(1)),
+    "seed": (None, Whole()),
+    "convention": str,
+}
 
 
 def versions() -> dict[str, str]:
@@ -32,12 +53,22 @@ def read_card(folder: str | Path, *, made_by: str) -> dict[str, Any]:
     """
     path = Path(folder) / FILE
     card = artifacts.load_json(path, made_by=made_by)
-    sealed = isinstance(card, dict) and card.pop(_SEAL, None) == artifacts.fingerprint(card)
-    if not sealed or not all(isinstance(card.get(key), kind) for key, kind in _KINDS.items()):
+    if not isinstance(card, dict) or card.pop(_SEAL, None) != artifacts.fingerprint(card):
         raise InputError(f"{path} is damaged: it does not say what was written; run {made_by} again")
+    check(card, Both(Json(), {**CARD, "files": Each(str)}), path, f"run {made_by} again")
+    if odd := [name for name in card["files"] if Path(name).name != name]:
+        raise InputError(f"{path} lists {shown(odd[0])!r}, which is no file of its folder; run {made_by} again")
     return card
 
 
+def compare(card: Mapping[str, Any], asked: Mapping[str, Any], what: str | Path, mend: str) -> None:
+    """Raise `InputError`, with both values, at the first key of which a card says something else than is asked for."""
+    for key, value in asked.items():
+        if isinstance(value, Mapping) and isinstance(card.get(key), Mapping):
+            compare(card[key], value, what, mend)
+        elif card.get(key) != value:
+            claimed = shown(card[key]) if key in card else "not said"
+            raise InputError(f"{what} was made with {key} {claimed}, but the settings say {shown(value)}; {mend}")
+
+
 _SEAL = "card_sha256"  # of all other entries
-_KINDS = {"model": dict, "layers": int, "width": int, "corpus": dict, "split": str, "sentences": int,
-          "tokens_sha256": str, "convention": str, "files": dict}  # fmt: skip

@@ -6,10 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linear_shortcuts.files import FILE, InputError, artifacts, versions
+from linear_shortcuts.files import FILE, InputError, artifacts, compare, shown, versions
+from linear_shortcuts.text import corpora
 
 if TYPE_CHECKING:
     from linear_shortcuts.models import LanguageModel
+    from linear_shortcuts.settings import Params
+
+
+BROUGHT = "tokens brought from elsewhere, without a card"
 
 
 def states_card(
@@ -36,11 +41,16 @@ def states_card(
         "width": model.width,
         "tokenizer": tokens_card.get("tokenizer"),
         "max_tokens": tokens_card.get("max_tokens"),
-        "corpus": {"name": corpus, "sentences_sha256": tokens_card.get("sentences_sha256")},
+        "corpus": {
+            "name": corpus,
+            "sentences_sha256": tokens_card.get("sentences_sha256"),
+            "drawn": tokens_card.get("corpus"),
+        },
         "split": split,
         "sentences": sentences,
         "positions": positions,
         "vectors": sentences if vectors is None else vectors,
+        "tokens": "tokenized here" if tokens_card else BROUGHT,
         "tokens_sha256": tokens_sha256,
         "seed": tokens_card.get("seed"),
         "dtype": "float32",
@@ -55,13 +65,34 @@ def maps_card(states_card: Mapping[str, Any], ranks: Mapping[str, Any]) -> dict[
     return {**{key: value for key, value in states_card.items() if key != "files"}, "ranks": dict(ranks)}
 
 
+def check_asked(card: Mapping[str, Any], params: Params, model: str, split: str, what: str | Path) -> None:
+    """Raise `InputError`, naming the key and both values, if states or maps are not what the settings ask for.
+
+    model: the key of the registry that is asked for. Of tokens that came without a card less is known.
+    """
+    entry, known = params.model(model), card["tokens"] != BROUGHT
+    positions = params.extract.positions if split == "train" else "sampled"
+    asked = {
+        "model": {"id": entry.checkpoint, "revision": entry.revision},
+        "corpus": {"name": params.corpus, **({"drawn": corpora.card_of(params)} if known else {})},
+        "split": split,
+        "positions": positions,
+        "precision": params.extract.precision,
+        **({"seed": params.seed} if known else {}),
+        **({"max_tokens": params.tokenize.max_tokens} if known and params.tokenize.max_tokens else {}),
+    }
+    compare(card, asked, what, "rerun stages 03 to 08 in order")
+
+
 def check_model(card: Mapping[str, Any], model: LanguageModel, what: str | Path) -> None:
     """Raise `InputError`, naming both sides, if an artifact was made with another model or convention."""
     from linear_shortcuts.models import CONVENTION
 
     _check_identities(card["model"], dict(model.identity), what, "the model in use is")
     if card["convention"] != CONVENTION:
-        raise InputError(f"{what} follows the convention {card['convention']!r}, not {CONVENTION!r}; make it anew")
+        raise InputError(
+            f"{what} follows the convention {shown(card['convention'])!r}, not {CONVENTION!r}; make it anew"
+        )
 
 
 def _check_identities(made_with: Mapping[str, Any], given: Mapping[str, Any], what: str | Path, whose: str) -> None:
@@ -75,8 +106,8 @@ def _check_identities(made_with: Mapping[str, Any], given: Mapping[str, Any], wh
     for key in ours.keys() & theirs.keys():  # other versions of the library may know other keys
         if ours[key] != theirs[key]:
             raise InputError(
-                f"{what} was made with {_describe(made_with)} whose config has {key} {ours[key]}, but {whose} one with "
-                f"{theirs[key]}; rerun stages 03 to 06 for this model"
+                f"{what} was made with {_describe(made_with)} whose config has {key} {shown(ours[key])}, but {whose} "
+                f"one with {shown(theirs[key])}; rerun stages 03 to 06 for this model"
             )
 
 
@@ -91,7 +122,8 @@ def check_states(card: Mapping[str, Any] | None, states_card: Mapping[str, Any],
     for key in keys:
         if card.get(key) != states_card.get(key):
             raise InputError(
-                f"{what} was made with {key} {card.get(key)}, but the hidden states with {states_card.get(key)}; "
+                f"{what} was made with {key} {shown(card.get(key))}, but the hidden states with "
+                f"{shown(states_card.get(key))}; "
                 "rerun stages 03 to 06 together"
             )
 
@@ -106,7 +138,7 @@ def check_same_run(r2: Mapping[str, Any], fixed: Mapping[str, Any], early: Mappi
 
 
 def _describe(identity: Mapping[str, Any]) -> str:
-    revision = f" at {identity['revision']}" if identity["revision"] else ""
+    revision = f" at {shown(identity['revision'])}" if identity["revision"] else ""
     dtype = identity.get("dtype", "float32")
-    precision = "" if dtype == "float32" else f" in {dtype}"
-    return f"{identity['id']}{revision}{precision} (weights {identity['weights_sha256'][:12]}…)"
+    precision = "" if dtype == "float32" else f" in {shown(dtype)}"
+    return f"{shown(identity['id'])}{revision}{precision} (weights {shown(identity['weights_sha256'][:12])}…)"

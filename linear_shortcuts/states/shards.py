@@ -10,8 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from linear_shortcuts.files import artifacts, read_card
+from linear_shortcuts.files import InputError, artifacts, read_card
+from linear_shortcuts.files.shapes import Numbers, check
 from linear_shortcuts.states.extraction import Shard
+
+_SHARD = {
+    "hidden_states": Numbers("float32", "L + 1", "m", "d", finite=False),
+    "attention_outputs": Numbers("float32", "blocks with known parts", "m", "d", finite=False),
+}
 
 
 def shard_ranges(sentences: int, per_shard: int) -> Iterator[tuple[int, int, int]]:
@@ -34,7 +40,17 @@ class HiddenStates:
 
     @classmethod
     def open(cls, folder: Path) -> HiddenStates:
-        return cls(folder, read_card(folder, made_by="stages/04_extract_hidden_states.py"))
+        made_by = "stages/04_extract_hidden_states.py"
+        card = read_card(folder, made_by=made_by)
+        claimed = 4 * card["vectors"] * (card["layers"] + 1) * card["width"]
+        held = sum((folder / name).stat().st_size for name in card["files"] if (folder / name).is_file())
+        missing = [name for name in card["files"] if not (folder / name).is_file()]
+        if card["positions"] == "sampled" and card["vectors"] != card["sentences"]:
+            raise InputError(f"{folder} has not one vector a sentence, as its card says; run {made_by} again")
+        if missing or claimed > held:  # before memory is taken for what is not there
+            what = f"{folder / missing[0]} does not exist" if missing else f"{folder} holds less than its card says"
+            raise InputError(f"{what}; run {made_by} again")
+        return cls(folder, card)
 
     def __repr__(self) -> str:
         return f"HiddenStates({len(self):,} vectors of layers 0..{self.layers}, width {self.width}, in {self.folder})"
@@ -58,8 +74,18 @@ class HiddenStates:
 
     def __iter__(self) -> Iterator[Shard]:
         """The shards, in the order of the sentences; a damaged one raises `InputError`."""
+        left, mend = len(self), "record the states anew"
         for name, sha256 in self.card["files"].items():
-            yield Shard(**artifacts.load(self.folder / name, sha256=sha256))
+            path = self.folder / name
+            value = artifacts.load(path, sha256=sha256)
+            sizes = {"L + 1": self.layers + 1, "d": self.width}
+            check(value, _SHARD, path, mend, sizes)
+            left -= sizes["m"]
+            if left < 0:
+                break
+            yield Shard(**{key: value[key] for key in _SHARD})
+        if left:
+            raise InputError(f"{self.folder} does not hold the {len(self):,} vectors of its card; {mend}")
 
     def layers_of(self, device: torch.device) -> Iterator[Tensor]:
         """The hidden states (L + 1, m, d) of one shard after the other, on a device."""

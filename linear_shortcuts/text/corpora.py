@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from linear_shortcuts.files import InputError, derive, shown
-from linear_shortcuts.settings import Corpus, DocstringsCorpus, FileCorpus, TokensCorpus, WikipediaCorpus
+from linear_shortcuts.settings import Corpus, DocstringsCorpus, FileCorpus, Params, TokensCorpus, WikipediaCorpus
 from linear_shortcuts.text import docstrings
 
 Splitter = Callable[[str], list[str]]  # one paragraph -> its sentences
@@ -29,6 +29,12 @@ class Drawn:
     articles: int  # read
     candidates: int  # distinct sentences they were drawn from
     left_out: dict[str, int]  # why -> how many sentences
+
+
+def card_of(params: Params) -> dict[str, Any]:
+    """What sentences that are drawn under these settings say of themselves."""
+    numbers = {"train": params.sentences.train, "validation": params.sentences.validation}
+    return {"corpus": params.corpus, **vars(params.chosen_corpus), "seed": params.seed, **numbers}
 
 
 # --- articles ----------------------------------------------------------------------------------------------

@@ -11,8 +11,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from linear_shortcuts.files import InputError, artifacts, derive, shown
+from linear_shortcuts.files import InputError, artifacts, compare, derive, shapes, shown
+from linear_shortcuts.files.cards import PLAIN, TOKENIZER
+from linear_shortcuts.files.shapes import Whole, check
 from linear_shortcuts.settings import Params
+from linear_shortcuts.text import corpora
 
 NO_LIMIT = 10**9  # tokenizers that know no limit state an even larger one
 
@@ -121,15 +124,63 @@ def _cut(ids: list[int], special: list[int], max_tokens: int) -> tuple[list[int]
     return ids[:opening] + ids[tail:], special[:opening] + special[tail:]
 
 
-def check_sentences(sentences: dict[str, Any], params: Params, path: Path) -> None:
-    """Raise `InputError` if the sentences were drawn under other settings."""
-    drawn = (sentences["card"]["seed"], len(sentences["train"]), len(sentences["validation"]))
-    asked = (params.seed, params.sentences.train, params.sentences.validation)
-    if drawn != asked:
+def load_sentences(path: Path, params: Params, *, made_by: str) -> dict[str, Any]:
+    """Sentences by split, and their card; `InputError` if they were not drawn under these settings."""
+    sentences = shapes.load(path, {"train": [str], "validation": [str], "card": PLAIN}, made_by=made_by)
+    numbers = {split: len(sentences[split]) for split in ("train", "validation")}
+    for claims in (sentences["card"], {**sentences["card"], **numbers}):
+        compare(claims, corpora.card_of(params), path, f"rerun {made_by}")
+    try:
+        "".join(sentences["train"] + sentences["validation"]).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path} has a sentence that is not valid Unicode; rerun {made_by}") from error
+    return sentences
+
+
+def describe_tokenizer(tokenizer: Any, name: str, revision: str | None) -> dict[str, str | None]:
+    """What a tokenizer is known by: the vocabulary decides, so that a folder may move."""
+    vocabulary = {"tokens": tokenizer.get_vocab(), "special": sorted(tokenizer.all_special_ids)}
+    return {
+        "id": name,
+        "revision": revision,
+        "class": type(tokenizer).__name__,
+        "vocabulary_sha256": artifacts.fingerprint(vocabulary),
+    }
+
+
+def card_of(params: Params, tokenizer: dict[str, Any], max_tokens: int | None, split: str) -> dict[str, Any]:
+    """What tokens that are made under these settings say of themselves; tokenizer: see `describe_tokenizer`."""
+    return {
+        "corpus": corpora.card_of(params),
+        "split": split,
+        "tokenizer": tokenizer,
+        "max_tokens": max_tokens,
+        "seed": params.seed,
+    }
+
+
+def check_card(card: dict[str, Any], asked: dict[str, Any], path: Path, *, made_by: str) -> None:
+    """Raise `InputError`, naming both sides, if tokens were not made as is asked for; asked: see `card_of`."""
+    check(card, _CARD, path, f"run {made_by} again; tokens of your own need no card", {})
+    theirs, ours = card["tokenizer"], asked["tokenizer"]
+    revisions = {theirs["revision"], ours["revision"]} - {None}  # a folder on disk may have none
+    if theirs["vocabulary_sha256"] != ours["vocabulary_sha256"] or len(revisions) > 1:
         raise InputError(
-            f"{path} was drawn with seed, train, validation = {drawn}, but the settings say {asked}; "
-            "rerun stages/01_fetch_sentences.py"
+            f"{path} was made with the tokenizer {_describe(theirs)}, but the model's own is {_describe(ours)}; "
+            f"rerun {made_by} for this model"
         )
+    compare(card, {**asked, "tokenizer": {"class": ours["class"]}}, path, f"rerun {made_by}")
+
+
+_CARD = {
+    "corpus": PLAIN, "sentences_sha256": str, "split": str, "tokenizer": TOKENIZER, "max_tokens": (None, Whole(1)),
+    "seed": Whole(),
+}  # fmt: skip
+
+
+def _describe(tokenizer: dict[str, Any]) -> str:
+    revision = f" at {shown(tokenizer['revision'])}" if tokenizer["revision"] else ""
+    return f"{shown(tokenizer['id'])}{revision} (vocabulary {shown(tokenizer['vocabulary_sha256'][:12])}…)"
 
 
 def limit(tokenizer: Any, longest: int | None, max_tokens: int | None) -> int | None:
@@ -218,11 +269,12 @@ def bring(source: Path, target: Path) -> Tokens:
 
 def load_states_tokens(path: Path, states_card: dict[str, Any]) -> Tokens:
     """The tokens that hidden states were recorded from; `InputError` if the file has changed since."""
-    if artifacts.file_sha256(path) != states_card["tokens_sha256"]:
+    tokens, _ = load_tokens(path)  # a file that is not there or damaged says so
+    if artifacts.file_sha256(path) != states_card["tokens_sha256"] or len(tokens) != states_card["sentences"]:
         raise InputError(
             f"{path} is not the file the hidden states were recorded from; rerun stages/04_extract_hidden_states.py"
         )
-    return load_tokens(path)[0]
+    return tokens
 
 
 def check_fit(

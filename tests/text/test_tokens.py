@@ -378,7 +378,7 @@ def test_tokens_other_than_the_states_were_recorded_from_are_refused(make, tmp_p
 
     path = tmp_path / "tokens.pickle"
     save_tokens(path, make(CORPUS), {})
-    card = {"tokens_sha256": file_sha256(path)}
+    card = {"tokens_sha256": file_sha256(path), "sentences": len(CORPUS)}
     assert same(load_states_tokens(path, card), make(CORPUS))
     save_tokens(path, make(CORPUS, seed=1), {})
     with pytest.raises(InputError, match=r"rerun stages/04_extract_hidden_states\.py"):

@@ -31,9 +31,7 @@ WITHOUT = {"no_attn": "mat_attn", "no_ffn": "mat_ffn"}  # what puts nothing, and
 
 def load_sentences(params: Params) -> dict[str, list[str]]:
     """The main pipeline's sentences, `train` and `validation`."""
-    path = sentences_file(params.corpus)
-    saved = artifacts.load_mapping(path, *SPLITS, "card", made_by="stages/01_fetch_sentences.py")
-    tokens.check_sentences(saved, params, path)
+    saved = tokens.load_sentences(sentences_file(params.corpus), params, made_by="stages/01_fetch_sentences.py")
     return {split: saved[split] for split in SPLITS}
 
 
