@@ -1,6 +1,7 @@
 """Tables say what they claim, figures bear the study's names and are reproducible to the byte."""
 
 import json
+from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -218,3 +219,11 @@ def test_a_difference_is_white_at_zero_and_never_cut(results):
     shades = [image.to_rgba(value)[2] for value in (-0.4, 0.0, 0.4, 4.0, 40.5)]
     assert len({round(shade, 2) for shade in shades}) == 5
     plt.close(figure)
+
+
+@pytest.mark.parametrize("template", ["exit_lines", "exit_parts", "early_exit"])
+def test_a_mapping_has_the_same_colour_on_the_page_of_plots_as_in_the_figures(template):
+    path = Path(__file__).parents[2] / ".dvc" / "plots" / f"{template}.json"
+    encoding = json.loads(path.read_text(encoding="utf-8"))
+    scale = encoding.get("spec", encoding)["encoding"]["color"]["scale"]
+    assert dict(zip(scale["domain"], scale["range"], strict=True)).items() <= plots.COLORS.items()
