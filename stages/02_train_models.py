@@ -49,7 +49,9 @@ def main() -> None:
         half = model.half().float()  # what a user loads, and so what is judged
         result = judgement.evaluate(half, settings, held_out_rows, tokenizer)
         folder = Path("models") / args.model
-        judgement.save_model(folder, half, tokenizer, judgement.model_card(args.model, settings, text, tokens, result))
+        made_by = f"python stages/02_train_models.py --model {args.model}"
+        card = judgement.model_card(args.model, settings, text, tokens, result, made_by)
+        judgement.save_model(folder, half, tokenizer, card)
         partial.forget_others()
     print(
         f"{args.model}: {settings.steps:,} steps ({resumed:,} resumed) on {tokens:,} tokens, held-out loss "

@@ -29,28 +29,25 @@ def main() -> None:
     model = loading.load_registered(entry, args.model, args.device)
     for split in [args.split] if args.split else SPLITS:
         path = folders.tokens(split)
-        data, tokens_card = tokens.load_tokens(path)
+        data, tokens_card = tokens.load_tokens(path, made_by="stages/03_tokenize.py")
         if tokens_card:  # tokens brought from elsewhere have none
-            tokenizer = loading.load_tokenizer(
-                entry.checkpoint, entry.revision, trust_remote_code=entry.trust_remote_code
-            )
+            tokenizer = loading.load_registered_tokenizer(entry)
             described = tokens.describe_tokenizer(tokenizer, entry.checkpoint, entry.revision)
             most = tokens.limit(tokenizer, model.max_tokens, params.tokenize.max_tokens)
             asked = tokens.card_of(params, described, most, split)
             tokens.check_card(tokens_card, asked, path, made_by="stages/03_tokenize.py")
         tokens.check_fit(data, model.vocabulary, model.max_tokens, path, model.mask_token)
         positions = params.extract.positions if split == "train" else "sampled"
-        sha256 = artifacts.file_sha256(path)
         vectors = extraction.count_vectors(data, positions)
         how = {"vectors": vectors, "positions": positions, "precision": params.extract.precision}
+        sha256 = artifacts.file_sha256(path)
         card = provenance.states_card(model, tokens_card, sha256, params.corpus, split, len(data), **how)
         recipe = {"card": card, "extract": vars(params.extract), "device": model.device.type}
-        with Partial(
-            "04_extract_hidden_states", f"{args.model}.{params.corpus}.{split}", recipe, ranks=own, code=__file__
-        ) as partial:
+        name = f"{args.model}.{params.corpus}.{split}"
+        with Partial("04_extract_hidden_states", name, recipe, ranks=own, code=__file__) as partial:
             ranges = shards.shard_ranges(len(data), params.extract.sentences_per_shard)
             todo = own.share([shard for shard in ranges if shard[0] not in partial])
-            bar = tqdm(todo, desc=f"{args.model}: {split}", unit=" shards", disable=None if own.first else True)
+            bar = tqdm(todo, desc=f"{args.model}: {split}", unit=" shards", disable=own.hide)
             with arithmetic(params.extract.precision, model.device):
                 for number, first, last in bar:
                     shard = extraction.extract(model, data, first, last, params.extract.tokens_per_batch, positions)

@@ -26,16 +26,15 @@ def main() -> None:
     folders = Folders(args.model, params.corpus)
     own = ranks.join(args.device)
     device = choose_device(args.device)
-    states = shards.HiddenStates.open(folders.hidden("train"))
-    provenance.check_asked(states.card, params, args.model, "train", states.folder)
+    states = shards.HiddenStates.open(folders.hidden("train"), made_by="stages/04_extract_hidden_states.py")
+    provenance.check_asked(states.card, params, args.model, "train", states.folder, made_by="stages 03 to 08")
     tokens.check_rows(len(states), states.width)
     targets = {i: fitting.layer_targets(i, states.layers, params.fit.targets) for i in range(states.layers)}
 
     recipe = {"states": states.fingerprint, "targets": params.fit.targets, "device": device.type}
     with Partial("05_fit_layer_maps", f"{args.model}.{params.corpus}", recipe, ranks=own, code=__file__) as partial:
         todo = {i: 1 + len(targets[i]) for i in own.share([i for i in targets if i not in partial])}
-        hide = None if own.first else True
-        with tqdm(total=len(todo), desc=f"{args.model}: fit", unit=" layers", disable=hide) as bar:
+        with tqdm(total=len(todo), desc=f"{args.model}: fit", unit=" layers", disable=own.hide) as bar:
             for group in fitting.passes(todo, states.width, params.fit.memory_gib):
                 moments = fitting.layer_moments(group, states, states.layers, params.fit.targets, device)
                 for source in group:

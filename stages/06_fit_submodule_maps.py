@@ -26,20 +26,19 @@ def main() -> None:
     params = read_params(args.params)
     entry = params.model(args.model)
     folders = Folders(args.model, params.corpus)
-    states = shards.HiddenStates.open(folders.hidden("train"))
-    provenance.check_asked(states.card, params, args.model, "train", states.folder)
+    states = shards.HiddenStates.open(folders.hidden("train"), made_by="stages/04_extract_hidden_states.py")
+    provenance.check_asked(states.card, params, args.model, "train", states.folder, made_by="stages 03 to 08")
     tokens.check_rows(len(states), states.width)
     own = ranks.join(args.device)
     model = loading.load_registered(entry, args.model, args.device)
-    provenance.check_model(states.card, model, states.folder)
+    provenance.check_model(states.card, model, states.folder, made_by="stages 03 to 06")
     steps = range(len(model.family.steps))
 
     recipe = {"states": states.fingerprint, "device": model.device.type}
     with Partial("06_fit_submodule_maps", f"{args.model}.{params.corpus}", recipe, ranks=own, code=__file__) as partial:
         blocks = range(model.layers) if steps else ()  # of a model read by structure alone, parts are not known
         todo = {block: 2 * len(steps) for block in own.share([b for b in blocks if b not in partial])}
-        hide = None if own.first else True
-        with tqdm(total=len(todo), desc=f"{args.model}: fit", unit=" blocks", disable=hide) as bar:
+        with tqdm(total=len(todo), desc=f"{args.model}: fit", unit=" blocks", disable=own.hide) as bar:
             for group in fitting.passes(todo, states.width, params.fit.memory_gib):
                 with arithmetic(states.card["precision"], model.device):
                     moments = fitting.submodule_moments(model, group, states)

@@ -24,11 +24,14 @@ def main() -> None:
     params = read_params(args.params)
     folders = Folders(args.model, params.corpus)
     device = choose_device(args.device)
-    fitted = linear_maps.LayerMaps.load(folders.layer_maps)
-    states = {split: shards.HiddenStates.open(folders.hidden(split)) for split in SPLITS}
+    fitted = linear_maps.LayerMaps.load(folders.layer_maps, made_by="stages/05_fit_layer_maps.py")
+    states = {
+        split: shards.HiddenStates.open(folders.hidden(split), made_by="stages/04_extract_hidden_states.py")
+        for split in SPLITS
+    }
     for split, part in states.items():
-        provenance.check_states(fitted.card, part.card, folders.layer_maps)
-        provenance.check_asked(part.card, params, args.model, split, part.folder)
+        provenance.check_states(fitted.card, part.card, folders.layer_maps, made_by="stages 03 to 06")
+        provenance.check_asked(part.card, params, args.model, split, part.folder, made_by="stages 03 to 08")
     pairs = list(fitted)
     jumps = {"mat": fitted.jump, "id": lambda states, source, target: states}
     sources = {i: sum(source == i for source, _ in pairs) for i, _ in pairs}

@@ -18,8 +18,8 @@ def main() -> None:
     args = parse_args(__doc__, device=True)
     from tqdm import tqdm
 
-    from linear_shortcuts.files import Partial, artifacts, ranks
-    from linear_shortcuts.maps import linear_maps
+    from linear_shortcuts.files import Partial, ranks
+    from linear_shortcuts.maps import LayerMaps, SubmoduleMaps
     from linear_shortcuts.models import cost, loading
     from linear_shortcuts.scores import exits, records
     from linear_shortcuts.settings import read_params
@@ -30,13 +30,14 @@ def main() -> None:
     folders = Folders(args.model, params.corpus)
     own = ranks.join(args.device)
     model = loading.load_registered(params.model(args.model), args.model, args.device)
-    layer_maps = linear_maps.LayerMaps.load(folders.layer_maps, model)
-    submodule_maps = linear_maps.SubmoduleMaps.load(folders.submodule_maps, model)
-    states = shards.HiddenStates.open(folders.hidden("validation"))
+    layer_maps = LayerMaps.load(folders.layer_maps, made_by="stages/05_fit_layer_maps.py")
+    submodule_maps = SubmoduleMaps.load(folders.submodule_maps, made_by="stages/06_fit_submodule_maps.py")
+    states = shards.HiddenStates.open(folders.hidden("validation"), made_by="stages/04_extract_hidden_states.py")
     for fitted in (layer_maps, submodule_maps):
-        provenance.check_states(fitted.card, states.card, fitted.folder)
-    provenance.check_asked(states.card, params, args.model, "validation", states.folder)
-    data = tokens.load_states_tokens(folders.tokens("validation"), states.card)
+        provenance.check_states(fitted.card, states.card, fitted.folder, made_by="stages 03 to 06")
+    provenance.check_model(states.card, model, states.folder, made_by="stages 03 to 06")
+    provenance.check_asked(states.card, params, args.model, "validation", states.folder, made_by="stages 03 to 06")
+    data = tokens.load_states_tokens(folders.tokens("validation"), states.card, made_by="stages 03 to 06")
     stacked = states.stack()
     how = (layer_maps, submodule_maps, params.extract.tokens_per_batch, states.card["precision"], params.exits)
     card = records.card_of(states.card, layer_maps.card, submodule_maps.card)
@@ -46,16 +47,13 @@ def main() -> None:
         todo = own.share([chunk for chunk in chunks if chunk[0] not in partial])
         if todo:  # what can fail late fails now
             exits.score_chunk(model, stacked, data, 0, exits.FEW, *how)
-        bar = tqdm(todo, desc=f"{args.model}: exits", unit=" chunks", disable=None if own.first else True)
-        for number, first, last in bar:
-            readouts = exits.score_chunk(model, stacked, data, first, last, *how)
-            partial.save(number, exits.chunk_files(readouts, number))
+        for number, first, last in tqdm(todo, desc=f"{args.model}: exits", unit=" chunks", disable=own.hide):
+            partial.save(number, exits.chunk_files(exits.score_chunk(model, stacked, data, first, last, *how), number))
         if not partial.gather():
             return
         joined = exits.join_chunks([partial.load(exits.chunk_file(number)) for number, _, _ in chunks])
         counted = cost.count(model, data.lengths, data.positions)
-        result = {"records": joined, "positions": data.positions, "cost": vars(counted), "card": card}
-        artifacts.save(folders.fixed_exits, result)
+        records.save_fixed(folders.fixed_exits, joined, data.positions, counted, card)
         partial.forget_others()
     print(
         f"{args.model}: {len(joined)} exits of {len(data):,} sentences ({partial.resumed} of {len(chunks)} chunks "

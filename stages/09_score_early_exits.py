@@ -22,7 +22,8 @@ def main() -> None:
     entry = params.model(args.model)
     folders = Folders(args.model, params.corpus)
     fixed, cost = records.load_fixed(folders.fixed_exits, made_by="stages/08_score_exits.py")
-    provenance.check_asked(fixed["card"]["made_from"], params, args.model, "validation", folders.fixed_exits)
+    made_from = fixed["card"]["made_from"]
+    provenance.check_asked(made_from, params, args.model, "validation", folders.fixed_exits, made_by="stages 03 to 08")
     grid = params.early_exit.lambdas
     grids = {"mat": grid, "id": grid + params.early_exit.id_lambdas}
     quantiles, at = params.early_exit.quantiles, None

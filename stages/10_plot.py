@@ -24,9 +24,10 @@ def main() -> None:
     r2 = records.load_r2(folders.r2, made_by="stages/07_score_r2.py")
     fixed, cost = records.load_fixed(folders.fixed_exits, made_by="stages/08_score_exits.py")
     early = records.load_early(folders.early_exits, made_by="stages/09_score_early_exits.py")
-    provenance.check_same_run(r2["card"], fixed["card"], early["card"])
-    provenance.check_asked(r2["card"], params, args.model, "train", folders.r2)
-    provenance.check_asked(fixed["card"]["made_from"], params, args.model, "validation", folders.fixed_exits)
+    provenance.check_same_run(r2["card"], fixed["card"], early["card"], made_by="stages 07 to 09")
+    provenance.check_asked(r2["card"], params, args.model, "train", folders.r2, made_by="stages 03 to 08")
+    made_from = fixed["card"]["made_from"]
+    provenance.check_asked(made_from, params, args.model, "validation", folders.fixed_exits, made_by="stages 03 to 08")
 
     r2_table = tables.r2_table(r2)
     exits = tables.exits_table(fixed["records"], params.bootstrap, params.seed)

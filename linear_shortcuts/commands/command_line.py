@@ -52,7 +52,7 @@ def _check(args: argparse.Namespace) -> int:
 
     from linear_shortcuts.commands import invariants
     from linear_shortcuts.files import InputError
-    from linear_shortcuts.models import load_registered, load_tokenizer
+    from linear_shortcuts.models import load_registered, load_registered_tokenizer
     from linear_shortcuts.settings import Model, read_params
 
     registry = read_params(args.params).registry if Path(args.params).exists() else {}
@@ -74,7 +74,7 @@ def _check(args: argparse.Namespace) -> int:
         failed += not finding.passed
     reason = ""
     try:
-        tokenizer = load_tokenizer(entry.checkpoint, entry.revision, trust_remote_code=entry.trust_remote_code)
+        tokenizer = load_registered_tokenizer(entry)
     except InputError as error:
         tokenizer, reason = None, f"; {error}"
     fits, row = invariants.tokenizer_line(model, tokenizer)

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
         read_card as read_card,
         versions as versions,
     )
-    from linear_shortcuts.files.errors import InputError as InputError, check_kind as check_kind, shown as shown
+    from linear_shortcuts.files.errors import (
+        InputError as InputError,
+        again as again,
+        check_kind as check_kind,
+        shown as shown,
+    )
     from linear_shortcuts.files.partial import PATIENCE as PATIENCE, WORK as WORK, Partial as Partial
     from linear_shortcuts.files.seeds import derive as derive
     from linear_shortcuts.files.sources import code_sha256 as code_sha256

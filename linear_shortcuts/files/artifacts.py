@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 
 from linear_shortcuts.files.atomic import atomic_file
-from linear_shortcuts.files.errors import InputError
+from linear_shortcuts.files.errors import InputError, again
 from linear_shortcuts.files.pickle_machine import ARRAY_KINDS, is_key
 from linear_shortcuts.files.unpickling import DEPTH, unpickle
 
@@ -111,7 +111,7 @@ def save_json(path: str | os.PathLike[str], value: Any) -> None:
 def load(path: str | os.PathLike[str], *, made_by: str | None = None, sha256: str | None = None) -> Any:
     """Load a pickle (or a `torch.save` file) of tensors, arrays and plain containers.
 
-    made_by: the stage script that writes this file, named in the error when the file is missing.
+    made_by: the program that writes this file, named in the error when the file is missing.
     sha256: the checksum the bytes must have.
 
     Raises `InputError` that names the file, and the forbidden global if there is one. Nothing in the file is ever
@@ -135,12 +135,12 @@ def load(path: str | os.PathLike[str], *, made_by: str | None = None, sha256: st
     return unpickle(path, size)
 
 
-def load_mapping(path: str | os.PathLike[str], *keys: str, made_by: str) -> dict[str, Any]:
+def load_mapping(path: str | os.PathLike[str], *keys: str, made_by: str | None = None) -> dict[str, Any]:
     """Load a pickle that must hold a mapping with these keys; see `load`."""
     value = load(path, made_by=made_by)
     missing = set(keys) - set(value if isinstance(value, dict) else ())
     if missing:
-        raise InputError(f"{path} lacks {' and '.join(sorted(missing))}; run {made_by} again")
+        raise InputError(f"{path} lacks {' and '.join(sorted(missing))}; {again(made_by)}")
     return value
 
 
@@ -158,7 +158,7 @@ def _read_ends(path: Path) -> tuple[bool, bytes]:
 
 
 def load_json(path: str | os.PathLike[str], *, made_by: str | None = None) -> Any:
-    """Read a JSON file; `InputError` names the file (and the stage `made_by` that makes it) if it cannot be."""
+    """Read a JSON file; `InputError` names the file (and the program `made_by` that makes it) if it cannot be."""
     path = Path(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))

@@ -9,7 +9,7 @@ from typing import Any
 
 from linear_shortcuts import __version__
 from linear_shortcuts.files import artifacts
-from linear_shortcuts.files.errors import InputError, shown
+from linear_shortcuts.files.errors import InputError, again, shown
 from linear_shortcuts.files.shapes import Both, Each, Json, Real, Whole, check
 
 FILE = "card.json"
@@ -46,18 +46,18 @@ def write_card(folder: str | Path, card: Mapping[str, Any]) -> None:
     artifacts.save_json(Path(folder) / FILE, {**card, _SEAL: artifacts.fingerprint(card)})
 
 
-def read_card(folder: str | Path, *, made_by: str) -> dict[str, Any]:
+def read_card(folder: str | Path, *, made_by: str | None = None) -> dict[str, Any]:
     """The card of a folder of hidden states or maps.
 
-    made_by: the stage script that makes the folder. Raises `InputError` that names the card if it is not whole.
+    made_by: the program that makes the folder. Raises `InputError` that names the card if it is not whole.
     """
     path = Path(folder) / FILE
     card = artifacts.load_json(path, made_by=made_by)
     if not isinstance(card, dict) or card.pop(_SEAL, None) != artifacts.fingerprint(card):
-        raise InputError(f"{path} is damaged: it does not say what was written; run {made_by} again")
-    check(card, Both(Json(), {**CARD, "files": Each(str)}), path, f"run {made_by} again")
+        raise InputError(f"{path} is damaged: it does not say what was written; {again(made_by)}")
+    check(card, Both(Json(), {**CARD, "files": Each(str)}), path, again(made_by))
     if odd := [name for name in card["files"] if Path(name).name != name]:
-        raise InputError(f"{path} lists {shown(odd[0])!r}, which is no file of its folder; run {made_by} again")
+        raise InputError(f"{path} lists {shown(odd[0])!r}, which is no file of its folder; {again(made_by)}")
     return card
 
 

@@ -20,6 +20,11 @@ def shown(value: object, longest: int = 60) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
+def again(made_by: str | None) -> str:
+    """The mend of a file that is not what it must be; made_by: the program to run, where whoever reads it knows one."""
+    return f"run {made_by} again" if made_by else "make it anew"
+
+
 def check_kind(name: str, value: object, kind: type, mend: str) -> None:
     """Raise `InputError` if what a caller gave for `name` is of another kind, such as a path where a model belongs."""
     if not isinstance(value, kind):

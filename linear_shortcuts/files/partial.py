@@ -36,7 +36,7 @@ class Partial:
     Of several ranks the first takes the lock and publishes. Each has a journal of its own, and all journals are read
     whatever the number of ranks that wrote them.
 
-        with Partial("05_fit_layer_maps", "tiny-gpt2", recipe, code=__file__) as partial:
+        with Partial("fit", "tiny-gpt2", recipe, code=__file__) as partial:
             for source in layers:
                 if source not in partial:
                     partial.save(source, {f"{source}_{j}.pickle": matrix for j, matrix in fit(source)})

@@ -34,6 +34,11 @@ class Ranks:
         """Whether this is the process that takes the lock, shows the bar, publishes, and says so."""
         return self.rank == 0
 
+    @property
+    def hide(self) -> bool | None:
+        """What hides a bar, tqdm's `disable`: None (unless a terminal looks on) of the first rank, else True."""
+        return None if self.first else True
+
     def share(self, units: Sequence[Unit]) -> list[Unit]:
         """This rank's part of the units: every size-th, because neighbours cost about the same."""
         return list(units[self.rank :: self.size])

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from linear_shortcuts.files import artifacts
-from linear_shortcuts.files.errors import InputError, shown
+from linear_shortcuts.files.errors import InputError, again, shown
 
 Shape = Any
 LARGEST = 2**63 - 1
@@ -85,10 +85,10 @@ def check(value: Any, shape: Shape, what: str | Path, mend: str, sizes: dict[str
         raise InputError(f"{what} {problem}; {mend}")
 
 
-def load(path: str | Path, shape: Shape, *, made_by: str) -> Any:
+def load(path: str | Path, shape: Shape, *, made_by: str | None = None) -> Any:
     """Load a pickle that must hold a value of this shape; see `artifacts.load`."""
     value = artifacts.load(path, made_by=made_by)
-    check(value, shape, path, f"run {made_by} again")
+    check(value, shape, path, again(made_by))
     return value
 
 

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from linear_shortcuts.files import InputError, artifacts, cards, check_kind
+from linear_shortcuts.files import InputError, again, artifacts, cards, check_kind
 from linear_shortcuts.models import LanguageModel, linear, stand_in_steps
 from linear_shortcuts.states import provenance
 
@@ -65,17 +65,17 @@ class _Maps(Mapping[Key, Tensor], Generic[Key]):
     pattern: re.Pattern[str]
     holds: str  # what the matrices lead to and from
     home: str  # the name of their folder
-    made_by: str
 
-    def __init__(self, folder: Path, card: dict[str, Any] | None) -> None:
+    def __init__(self, folder: Path, card: dict[str, Any] | None, made_by: str | None = None) -> None:
         self.folder = folder
+        self._made_by = made_by
         self.card = card  # None for matrices that came without one, such as the study's own
         # With a card, the card says what belongs here: a lost file is missed, a foreign one not taken in.
         names = card["files"] if card else sorted(path.name for path in folder.glob("*.pickle"))
         found = {name: match for name in names if (match := self.pattern.fullmatch(name))}
         self._files: dict[Any, str] = {tuple(map(int, match.groups())): name for name, match in found.items()}
         self._loaded: dict[Key, Tensor] = {}
-        self._shape: torch.Size | None = None
+        self._shape = torch.Size((card["width"],) * 2) if card else None
 
     @classmethod
     def of(cls: type[Own], matrices: Mapping[Any, Tensor]) -> Own:
@@ -86,10 +86,13 @@ class _Maps(Mapping[Key, Tensor], Generic[Key]):
         return maps
 
     @classmethod
-    def load(cls: type[Own], folder: str | Path, model: LanguageModel | None = None) -> Own:
+    def load(
+        cls: type[Own], folder: str | Path, model: LanguageModel | None = None, *, made_by: str | None = None
+    ) -> Own:
         """Open a folder of matrices.
 
         model: if given, the maps must have been fitted on its hidden states; without a card, of its width.
+        made_by: the program that fits them, named in errors.
 
         Raises `InputError` for a folder without matrices and for maps of another model.
         """
@@ -99,23 +102,23 @@ class _Maps(Mapping[Key, Tensor], Generic[Key]):
             )
         folder = Path(folder)
         has_card = (folder / cards.FILE).exists()
-        maps = cls(folder, cards.read_card(folder, made_by=cls.made_by) if has_card else None)
+        maps = cls(folder, cards.read_card(folder, made_by=made_by) if has_card else None, made_by)
         if not maps._files and (maps.card is None or maps.card["files"]):  # a card may say that there are none
-            raise InputError(f"{folder} {cls._instead(folder)}")
+            raise InputError(f"{folder} {maps._instead()}")
         if model is not None:
             if maps.card is not None:
-                provenance.check_model(maps.card, model, folder)
+                provenance.check_model(maps.card, model, folder, made_by=made_by)
             maps._shape = torch.Size((model.width, model.width))
         return maps
 
-    @classmethod
-    def _instead(cls, folder: Path) -> str:
+    def _instead(self) -> str:
         """What is wrong with a folder without matrices of this kind, and which one is meant."""
-        below = [path for depth in ("", "*/", "*/*/") for path in sorted(folder.glob(depth + cls.home))]
-        near = [*below, folder.parent / cls.home]
+        folder = self.folder
+        below = [path for depth in ("", "*/", "*/*/") for path in sorted(folder.glob(depth + self.home))]
+        near = [*below, folder.parent / self.home]
         meant = next((f"; there are some in {other}" for other in near if other.is_dir() and other != folder), None)
-        what = f"holds no matrices {cls.holds}" if folder.is_dir() else "is no folder"
-        return what + (meant or f"; run {cls.made_by} first")
+        what = f"holds no matrices {self.holds}" if folder.is_dir() else "is no folder"
+        return what + (meant or (f"; run {self._made_by} first" if self._made_by else "; fit them first"))
 
     @property
     def width(self) -> int:
@@ -147,7 +150,7 @@ class _Maps(Mapping[Key, Tensor], Generic[Key]):
 
     def _read(self, name: str) -> Tensor:
         path = self.folder / name
-        matrix = artifacts.load(path, made_by=self.made_by, sha256=self.card["files"][name] if self.card else None)
+        matrix = artifacts.load(path, made_by=self._made_by, sha256=self.card["files"][name] if self.card else None)
         if not isinstance(matrix, Tensor):
             raise InputError(f"{path} holds a {type(matrix).__name__}, not one tensor")
         shape = self._shape or torch.Size((matrix.shape[-1:].numel(),) * 2)
@@ -156,7 +159,7 @@ class _Maps(Mapping[Key, Tensor], Generic[Key]):
         if not matrix.is_floating_point() or not matrix.numel():
             raise InputError(f"{path} has {matrix.numel()} entries of {matrix.dtype}; a map has real numbers")
         if not torch.isfinite(matrix).all():
-            raise InputError(f"{path} has entries that are not finite; fit it anew with {self.made_by}")
+            raise InputError(f"{path} has entries that are not finite; {again(self._made_by)}")
         self._shape = matrix.shape
         return matrix.float()
 
@@ -167,7 +170,6 @@ class LayerMaps(_Maps[tuple[int, int]]):
     pattern = re.compile(r"(\d+)_(\d+)\.pickle")
     holds = "between layers"
     home = "layers"
-    made_by = "stages/05_fit_layer_maps.py"
 
     @property
     def layers(self) -> int:
@@ -204,7 +206,6 @@ class SubmoduleMaps(_Maps[tuple[int, int, int]]):
     pattern = re.compile(r"p(\d+)_(\d+)_(\d+)\.pickle")
     holds = "between the sites of a block"
     home = "submodules"
-    made_by = "stages/06_fit_submodule_maps.py"
 
     def stand_ins(self, model: LanguageModel, part: str) -> list[dict[int, Tensor]]:
         """For every block, sub-step -> matrix, for the sub-steps `part` names; see `models.PARTS`."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         load_config as load_config,
         load_model as load_model,
         load_registered as load_registered,
+        load_registered_tokenizer as load_registered_tokenizer,
         load_tokenizer as load_tokenizer,
     )
     from linear_shortcuts.models.precision import arithmetic as arithmetic

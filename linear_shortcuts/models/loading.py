@@ -134,6 +134,11 @@ def load_registered(entry: Model, name: str, device: str = "auto") -> LanguageMo
     )
 
 
+def load_registered_tokenizer(entry: Model) -> Any:
+    """Load the tokenizer of an entry of the registry, as the entry says."""
+    return load_tokenizer(entry.checkpoint, entry.revision, trust_remote_code=entry.trust_remote_code)
+
+
 def wrap(
     network: Any,
     *,

@@ -59,6 +59,11 @@ def load_r2(path: Path, *, made_by: str) -> dict[str, Any]:
     return value
 
 
+def save_fixed(path: Path, readouts: list[dict[str, Any]], positions: Any, cost: Cost, card: dict[str, Any]) -> None:
+    """Write the read-outs of the fixed exits, the sampled positions (n,), what a forward pass costs, and the card."""
+    artifacts.save(path, {"records": readouts, "positions": positions, "cost": vars(cost), "card": card})
+
+
 def load_fixed(path: Path, *, made_by: str) -> tuple[dict[str, Any], Cost]:
     """`records` of n samples, `id` and `mat` first at layers 0..L, `positions` and `card`; and what an exit costs.
 

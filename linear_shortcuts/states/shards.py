@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from linear_shortcuts.files import InputError, artifacts, read_card
+from linear_shortcuts.files import InputError, again, artifacts, read_card
 from linear_shortcuts.files.shapes import Numbers, check
 from linear_shortcuts.states.extraction import Shard
 
@@ -39,17 +39,17 @@ class HiddenStates:
     card: dict[str, Any]
 
     @classmethod
-    def open(cls, folder: Path) -> HiddenStates:
-        made_by = "stages/04_extract_hidden_states.py"
+    def open(cls, folder: Path, *, made_by: str | None = None) -> HiddenStates:
+        """The states of a folder, or an `InputError` if they are not whole; made_by: what records them, named there."""
         card = read_card(folder, made_by=made_by)
         claimed = 4 * card["vectors"] * (card["layers"] + 1) * card["width"]
         held = sum((folder / name).stat().st_size for name in card["files"] if (folder / name).is_file())
         missing = [name for name in card["files"] if not (folder / name).is_file()]
         if card["positions"] == "sampled" and card["vectors"] != card["sentences"]:
-            raise InputError(f"{folder} has not one vector a sentence, as its card says; run {made_by} again")
+            raise InputError(f"{folder} has not one vector a sentence, as its card says; {again(made_by)}")
         if missing or claimed > held:  # before memory is taken for what is not there
             what = f"{folder / missing[0]} does not exist" if missing else f"{folder} holds less than its card says"
-            raise InputError(f"{what}; run {made_by} again")
+            raise InputError(f"{what}; {again(made_by)}")
         return cls(folder, card)
 
     def __repr__(self) -> str:

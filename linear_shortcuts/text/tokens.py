@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from linear_shortcuts.files import InputError, artifacts, compare, derive, shapes, shown
+from linear_shortcuts.files import InputError, again, artifacts, compare, derive, shapes, shown
 from linear_shortcuts.files.cards import PLAIN, TOKENIZER
 from linear_shortcuts.files.shapes import Whole, check
 from linear_shortcuts.settings import Params
@@ -206,15 +206,17 @@ def save_tokens(path: Path, tokens: Tokens, card: dict[str, Any]) -> None:
     artifacts.save(path, value)
 
 
-def load_tokens(path: Path) -> tuple[Tokens, dict[str, Any]]:
+def load_tokens(path: Path, *, made_by: str | None = None) -> tuple[Tokens, dict[str, Any]]:
     """Read a tokens file, ours or any pickle with `tokenized_sentences` and `token_positions`, and its card (or {}).
+
+    made_by: the program that makes the file, named in the error where it is missing.
 
     Raises `InputError` if the two do not fit together, naming the sentence.
     """
-    value = artifacts.load(path, made_by="stages/03_tokenize.py")
+    value = artifacts.load(path, made_by=made_by)
     missing = {"tokenized_sentences", "token_positions"} - set(value if isinstance(value, dict) else ())
     if missing:
-        raise InputError(f"{path} lacks {' and '.join(sorted(missing))}; see stages/03_tokenize.py for the format")
+        raise InputError(f"{path} lacks {' and '.join(sorted(missing))}; give it both, with one entry a sentence")
     listed = value["tokenized_sentences"]
     if not isinstance(listed, (list, tuple)):
         raise InputError(f"{path}: tokenized_sentences is a {type(listed).__name__}; it must be a list, one a sentence")
@@ -267,13 +269,14 @@ def bring(source: Path, target: Path) -> Tokens:
     return tokens
 
 
-def load_states_tokens(path: Path, states_card: dict[str, Any]) -> Tokens:
-    """The tokens that hidden states were recorded from; `InputError` if the file has changed since."""
-    tokens, _ = load_tokens(path)  # a file that is not there or damaged says so
+def load_states_tokens(path: Path, states_card: dict[str, Any], *, made_by: str | None = None) -> Tokens:
+    """The tokens that hidden states were recorded from; `InputError` if the file has changed since.
+
+    made_by: what to run to make both anew.
+    """
+    tokens, _ = load_tokens(path, made_by=made_by)  # a file that is not there or damaged says so
     if artifacts.file_sha256(path) != states_card["tokens_sha256"] or len(tokens) != states_card["sentences"]:
-        raise InputError(
-            f"{path} is not the file the hidden states were recorded from; rerun stages/04_extract_hidden_states.py"
-        )
+        raise InputError(f"{path} is not the file the hidden states were recorded from; {again(made_by)}")
     return tokens
 
 

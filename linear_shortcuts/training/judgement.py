@@ -55,8 +55,10 @@ def _chunks(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
     return (rows[first : first + size] for first in range(0, len(rows), size))
 
 
-def model_card(name: str, settings: Training, text: TrainingText, trained_on: int, held_out: HeldOut) -> str:
-    """The README of a shipped model: data, steps, held-out loss, and the command that makes it."""
+def model_card(
+    name: str, settings: Training, text: TrainingText, trained_on: int, held_out: HeldOut, made_by: str
+) -> str:
+    """The README of a shipped model: data, steps, held-out loss, and `made_by`, the command that makes it."""
     gain = held_out.unigram_entropy - held_out.loss
     task = "next-token prediction" if settings.masked is None else f"masked tokens ({settings.masked:.0%} in training)"
     sentences = sum(map(len, text.train))
@@ -89,7 +91,7 @@ float32 |
 | unigram entropy of the same tokens | {held_out.unigram_entropy:.3f} nats |
 | gain over the unigram | {gain:.3f} nats (perplexity {math.exp(held_out.loss):.1f} against \
 {math.exp(held_out.unigram_entropy):.1f}) |
-| made by | `python stages/02_train_models.py --model {name}`, linear-shortcuts {__version__}, torch \
+| made by | `{made_by}`, linear-shortcuts {__version__}, torch \
 {torch.__version__} |
 
 The text depends on what is installed. It was: {packages}.

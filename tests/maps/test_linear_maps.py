@@ -120,7 +120,9 @@ def test_a_folder_beside_the_right_one_is_answered_with_the_right_one(fitted, tm
         for above in (folder.parent, folder.parent.parent):  # of several models, or of none
             with pytest.raises(InputError, match=rf"there are some in {folder.parent.parent}/.*/{name}$"):
                 kind.load(above)
-        with pytest.raises(InputError, match="is no folder; run stages"):
+        with pytest.raises(InputError, match=r"is no folder; run stages/0\.py first$"):
+            kind.load(tmp_path / "lost", made_by="stages/0.py")
+        with pytest.raises(InputError, match="is no folder; fit them first$"):
             kind.load(tmp_path / "lost")
 
 
@@ -233,8 +235,8 @@ def test_a_missing_pair_and_an_empty_folder_say_so(tmp_path):
     maps = LayerMaps.load(published(tmp_path / "theirs", _0_1=torch.eye(8)))
     with pytest.raises(KeyError, match=r"\(1, 2\)"):
         maps[1, 2]
-    with pytest.raises(InputError, match="05_fit_layer_maps"):
-        LayerMaps.load(tmp_path)
+    with pytest.raises(InputError, match=r"holds no matrices between layers; run stages/05_fit_layer_maps\.py first$"):
+        LayerMaps.load(tmp_path, made_by="stages/05_fit_layer_maps.py")
 
 
 def test_a_damaged_matrix_is_refused(fitted, tmp_path):
@@ -263,7 +265,7 @@ def test_a_lost_matrix_is_missed_and_a_foreign_one_is_not_taken_in(fitted, tmp_p
     copy = tmp_path / "layers"
     shutil.copytree(folder / "layers", copy)
     (copy / "0_1.pickle").rename(copy / "0_9.pickle")
-    maps = LayerMaps.load(copy)
+    maps = LayerMaps.load(copy, made_by="stages/05_fit_layer_maps.py")
     assert (0, 9) not in list(maps)
     assert (0, 1) in list(maps)
     with pytest.raises(InputError, match=r"0_1\.pickle does not exist; run stages/05_fit_layer_maps.py"):

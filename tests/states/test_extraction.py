@@ -93,7 +93,9 @@ def test_stored_shards_come_back_in_order_and_a_damaged_one_is_refused(model, tm
 
 
 def test_states_without_their_stage_name_the_stage(tmp_path):
-    with pytest.raises(InputError, match="04_extract_hidden_states"):
+    with pytest.raises(InputError, match=r"card\.json does not exist; run stages/04_extract_hidden_states\.py first$"):
+        HiddenStates.open(tmp_path / "nothing", made_by="stages/04_extract_hidden_states.py")
+    with pytest.raises(InputError, match=r"card\.json does not exist$"):
         HiddenStates.open(tmp_path / "nothing")
 
 

@@ -344,7 +344,9 @@ def test_missing_keys_are_named(tmp_path, value):
 
 
 def test_a_missing_file_names_the_stage(tmp_path):
-    with pytest.raises(InputError, match=r"run stages/03_tokenize\.py first"):
+    with pytest.raises(InputError, match=r"x\.pickle does not exist; run stages/03_tokenize\.py first$"):
+        load_tokens(tmp_path / "x.pickle", made_by="stages/03_tokenize.py")
+    with pytest.raises(InputError, match=r"x\.pickle does not exist$"):
         load_tokens(tmp_path / "x.pickle")
 
 
@@ -381,7 +383,9 @@ def test_tokens_other_than_the_states_were_recorded_from_are_refused(make, tmp_p
     card = {"tokens_sha256": file_sha256(path), "sentences": len(CORPUS)}
     assert same(load_states_tokens(path, card), make(CORPUS))
     save_tokens(path, make(CORPUS, seed=1), {})
-    with pytest.raises(InputError, match=r"rerun stages/04_extract_hidden_states\.py"):
+    with pytest.raises(InputError, match=r"were recorded from; run stages 03 and 04 again$"):
+        load_states_tokens(path, card, made_by="stages 03 and 04")
+    with pytest.raises(InputError, match=r"were recorded from; make it anew$"):
         load_states_tokens(path, card)
 
 

@@ -38,6 +38,12 @@ def imported(path: Path) -> set[str]:
     return {module for module, _ in imports.named(path)}
 
 
+def texts_of(path: Path) -> list[str]:
+    """Every string of a file, docstrings and parts of formatted ones included."""
+    nodes = ast.walk(ast.parse(path.read_bytes()))
+    return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+
+
 def by_name(path: Path) -> str:
     return path.stem
 
@@ -89,6 +95,28 @@ def test_an_invented_upward_import_is_seen(tmp_path):
 def test_the_library_never_imports_stages_or_studies(path):
     others = {study.name for study in imports.STUDIES} | {"stages", "studies", "tests", "benchmarks", "dvc"}
     assert top(imported(path)).isdisjoint(others)
+
+
+# A script of stages/, by its path, its number or its name; whoever has the wheel alone has none of them.
+NAMES_A_STAGE = re.compile(r"stages/|\b[Ss]tages? \d|\b\d\d_[a-z]{3}|linear-shortcuts (check|fit)\b")
+BELOW = [path for path in LIBRARY if path.name not in DOORS and path.parent.name != "commands"]
+
+
+@pytest.mark.parametrize("path", BELOW, ids=by_room)
+def test_a_lower_room_names_no_stage_and_no_command(path):
+    assert [text for text in texts_of(path) if NAMES_A_STAGE.search(text)] == []
+
+
+def test_a_stage_that_is_named_is_seen(tmp_path):
+    """The positive control: a docstring, a part of a message, and every script of the repository."""
+    path = tmp_path / "invented.py"
+    path.write_text(
+        'def f(x):\n    """See stage 04."""\n    raise ValueError(f"{x} is absent; rerun stages 03 to 06")\n'
+    )
+    assert len([text for text in texts_of(path) if NAMES_A_STAGE.search(text)]) == 2
+    for script in STAGES:
+        assert NAMES_A_STAGE.search(script.stem)
+        assert any(NAMES_A_STAGE.search(text) for text in texts_of(script))
 
 
 @pytest.mark.parametrize("name", CORE)
@@ -168,9 +196,29 @@ def test_a_stage_imports_only_the_library_and_progress_bars(path):
     assert others <= {"linear_shortcuts", "tqdm"}
 
 
+def calls_that_could_say(path: Path) -> list[ast.Call]:
+    """The calls of a file to what takes `made_by`, the program that an error of the library then names."""
+    functions = {
+        node.name
+        for own in LIBRARY
+        for node in ast.walk(ast.parse(own.read_bytes()))
+        if isinstance(node, ast.FunctionDef) and "made_by" in {argument.arg for argument in node.args.kwonlyargs}
+    }
+    calls = [node for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.Call)]
+    named = [call for call in calls if ast.unparse(call.func).rpartition(".")[2] in functions]
+    return [call for call in named if ast.unparse(call.func) != "partial.load"]  # of this very stage
+
+
+@pytest.mark.parametrize("path", STAGES, ids=by_name)
+def test_a_stage_says_which_stages_make_what_it_reads(path):
+    calls = calls_that_could_say(path)
+    assert [ast.unparse(call) for call in calls if "made_by" not in {word.arg for word in call.keywords}] == []
+    assert calls or by_name(path)[:2] in {"01", "02"}  # these read what no stage makes
+
+
 @pytest.mark.parametrize("path", STAGES, ids=by_name)
 def test_a_stage_is_short(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 70
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 65
 
 
 @cache

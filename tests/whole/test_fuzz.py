@@ -189,5 +189,5 @@ def test_states_and_scores_of_another_model_are_refused_where_no_model_is_loaded
     for room in ("data", "linreg"):
         (tmp_path / "run" / room / MODEL).rename(tmp_path / "run" / room / "toy-bert")
     monkeypatch.setattr("sys.argv", [str(stage(number)), "--model", "toy-bert"])
-    with pytest.raises(InputError, match="was made with id gpt2, but the settings say bert; rerun stages 03 to 08"):
+    with pytest.raises(InputError, match="was made with id gpt2, but the settings say bert; run stages 03 to 08 again"):
         run_inside(number)
