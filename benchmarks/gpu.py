@@ -28,7 +28,7 @@ from linear_shortcuts.scores import early_exit, exits, measures
 from linear_shortcuts.scores.tables import markdown
 from linear_shortcuts.settings.devices import choose_device
 from linear_shortcuts.settings.params import read_params
-from linear_shortcuts.states import extraction
+from linear_shortcuts.states import extraction, shards
 from linear_shortcuts.text.tokens import Tokens
 
 SHAPES: dict[str, Any] = {
@@ -118,20 +118,20 @@ def study(model: LanguageModel, data: dict[str, Tokens], precision: str, per_bat
             return [extraction.extract(model, data[split], first, last, per_batch) for _, first, last in ranges]
 
     extraction.extract(model, data["train"], 0, 64, per_batch)  # sets the device up
-    spent["extract"], shards = timed(lambda: {split: extract(split) for split in data}, device)
+    spent["extract"], recorded = timed(lambda: {split: extract(split) for split in data}, device)
     folder = tempfile.TemporaryDirectory()
     layer_folder, submodule_folder = Path(folder.name) / "layers", Path(folder.name) / "submodules"
 
     def fit_layers() -> None:
         for group in fitting.passes({i: 1 + layers - i for i in range(layers)}, d, 4.0):
-            moments = fitting.layer_moments(group, shards["train"], layers, "all", device)
+            moments = fitting.layer_moments(group, recorded["train"], layers, "all", device)
             for i in group:
                 save(layer_folder, layer_files(i, range(i + 1, layers + 1), moments.pop(i).solve().matrices))
 
     def fit_submodules() -> None:
         for group in fitting.passes(dict.fromkeys(range(layers), 2 * len(model.family.steps)), d, 4.0):
             with arithmetic(precision, device):
-                moments = fitting.submodule_moments(model, group, shards["train"])
+                moments = fitting.submodule_moments(model, group, recorded["train"])
             for block in group:
                 matrices = [moment.solve().matrices[0] for moment in moments[block]]
                 save(submodule_folder, submodule_files(block, model.family.sources, matrices))
@@ -139,7 +139,7 @@ def study(model: LanguageModel, data: dict[str, Tokens], precision: str, per_bat
     spent["fit layers"], _ = timed(fit_layers, device)
     spent["fit sub-modules"], _ = timed(fit_submodules, device)
     layer_maps, submodule_maps = LayerMaps.load(layer_folder), SubmoduleMaps.load(submodule_folder)
-    states = torch.cat([shard.hidden_states for shard in shards["validation"]], dim=1).to(device)
+    states = torch.cat([shard.hidden_states for shard in recorded["validation"]], dim=1).to(device)
     pairs = [(i, layers) for i in range(layers)]
     spent["r2 to the last layer"], r2 = timed(
         lambda: measures.r2_pairs([states], {"mat": layer_maps.jump}, pairs), device

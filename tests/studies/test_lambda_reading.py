@@ -26,6 +26,7 @@ from linear_shortcuts.scores import measures
 from linear_shortcuts.scores.exits import part_guesses
 from linear_shortcuts.settings.params import read_params
 from linear_shortcuts.states.extraction import extract
+from linear_shortcuts.text import corpora
 
 SENTENCES = [
     "Return the number of elements in the list.",
@@ -405,8 +406,7 @@ def workplace(repository, tmp_path_factory):
         texts = ["The {} of each {} is the {} given{}.".format(*rng.choice(words, 3), tails[i % 4]) for i in range(200)]
         for split, first in (("train", 0), ("validation", 160)):
             drawn[split] = texts[first : first + project["sentences"][split]]
-        card = {"corpus": "docstrings", "seed": project["seed"]}
-        artifacts.save(f"data/sentences/{project['corpus']}.pickle", {**drawn, "card": card})
+        artifacts.save(f"data/sentences/{project['corpus']}.pickle", {**drawn, "card": corpora.card_of(read_params())})
     finally:
         os.chdir(here)
     return folder
