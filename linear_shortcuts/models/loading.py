@@ -248,6 +248,9 @@ def family_of(config: Any, path: str | Path, *, made_as: str = "") -> Family:
     if blocks is not None and not 1 <= blocks <= MOST_BLOCKS:
         so = "so no blocks" if blocks < 1 else f"more than the {MOST_BLOCKS:,} that are read"
         raise InputError(f"{path} has num_hidden_layers = {blocks}, {so}; check its config.json")
+    heads = getattr(text, "num_attention_heads", None)
+    if type(heads) is int and heads < 0:  # some models without attention say 0
+        raise InputError(f"{path} has num_attention_heads = {heads}; check its config.json")
     if getattr(text, "use_bidirectional_attention", None) in (True, "all"):
         raise InputError(
             f"{path} sets use_bidirectional_attention: its tokens see those behind them, so that it is neither a "

@@ -29,6 +29,7 @@ _EXIT = {
 _EARLY = {
     "mapping": str,
     "lambda": Real(),
+    "swept": str,
     "exit_layers": Numbers("int64", "n", least=0),
     "correct": Numbers("float32", "n", least=0),
     "mean_layers": Real(0),

@@ -156,6 +156,7 @@ def card_of(params: Params, tokenizer: dict[str, Any], max_tokens: int | None, s
         "tokenizer": tokenizer,
         "max_tokens": max_tokens,
         "seed": params.seed,
+        "compatibility": params.compatibility,
     }
 
 
@@ -174,7 +175,7 @@ def check_card(card: dict[str, Any], asked: dict[str, Any], path: Path, *, made_
 
 _CARD = {
     "corpus": PLAIN, "sentences_sha256": str, "split": str, "tokenizer": TOKENIZER, "max_tokens": (None, Whole(1)),
-    "seed": Whole(),
+    "seed": Whole(), "compatibility": (None, str),
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from linear_shortcuts.settings import Training
+from linear_shortcuts.text import encode
 
 
 def train_tokenizer(settings: Training, sentences: Iterable[str]) -> Any:
@@ -56,7 +57,7 @@ def pack(files: Iterable[list[str]], tokenizer: Any, context: int) -> np.ndarray
     start = [] if tokenizer.cls_token_id is None else [tokenizer.cls_token_id]
     end = [tokenizer.eos_token_id if tokenizer.sep_token_id is None else tokenizer.sep_token_id]
     sentences = [sentence for file in files for sentence in file]
-    encoded = tokenizer(sentences, add_special_tokens=False, verbose=False)["input_ids"] if sentences else []
+    encoded = encode(tokenizer, sentences, add_special_tokens=False)["input_ids"] if sentences else []
     rows, row = [], list(start)
     for ids in encoded:
         row += ids + end

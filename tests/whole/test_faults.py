@@ -19,6 +19,8 @@ from toy import ALL, artifacts_of, make_study, run_stages, stage
 from linear_shortcuts.files import artifacts, atomic, cards
 from linear_shortcuts.files.errors import InputError
 from linear_shortcuts.maps.linear_maps import LayerMaps
+from linear_shortcuts.models import verification
+from linear_shortcuts.scores.exits import NO_TOKEN
 
 MODEL = "toy-gpt2"
 TRAIN = f"data/{MODEL}/my-text/hidden_train"
@@ -388,23 +390,27 @@ def test_a_map_with_a_value_that_is_not_finite_is_refused_though_its_checksum_is
     assert "0_1.pickle has entries that are not finite" in refusal(result)
 
 
-def test_maps_that_overflow_on_the_states_stop_with_mapping_layer_and_sentence(done):
+def test_maps_that_overflow_on_the_states_are_a_result_without_tokens(done):
     run_stages(done, MODEL, [stage(6)])
     submodules = done / "linreg" / MODEL / "my-text" / "submodules"
-    change_map(submodules, "p0_1_2.pickle", lambda matrix: matrix.fill_(1e30))  # in the place of a norm
-    result = subprocess.run([sys.executable, stage(8), "--model", MODEL], cwd=done, capture_output=True, text=True)
-    assert re.search(r"what mat_\w+ makes of layer \d of sentence \d+ has a value that is not", refusal(result))
+    change_map(submodules, "p0_1_2.pickle", lambda matrix: matrix.fill_(1e30))  # in the place of attention
+    run_stages(done, MODEL, [stage(8)])
+    records = artifacts.load(done / "data" / MODEL / "my-text" / "fixed_exits.pickle")["records"]
+    lost = {(record["mapping"], record["layer"]) for record in records if (record["top_ids"] == NO_TOKEN).all()}
+    held = {(record["mapping"], record["layer"]) for record in records if (record["top_ids"] >= 0).all()}
+    assert lost == {("mat_attn", 0)}  # from layer 1 on block 1 is not run with it
+    assert len(held) == len(records) - 1
 
 
-def test_a_checkpoint_that_overflows_stops_with_layer_and_sentence(run):
+def test_states_that_overflow_stop_with_layer_and_sentence(run):
+    """At positions that no look at a few tokens reaches; a model that gives no numbers at all does not load."""
     from safetensors.torch import load_file, save_file
 
     weights = run / "gpt2" / "model.safetensors"
     tensors = load_file(weights)
-    for block in (0, 1):  # finite after the first block, too large after the second
-        tensors[f"transformer.h.{block}.mlp.c_proj.bias"].fill_(torch.finfo(torch.float32).max)
+    tensors["transformer.wpe.weight"][verification.TOKENS :] = torch.finfo(torch.float32).max
     save_file(tensors, weights, metadata={"format": "pt"})
-    assert re.search(r"layer 2 of sentence \d+ has a value that is not finite", refusal(extract(run)))
+    assert re.search(r"layer 1 of sentence \d+ has a value that is not finite", refusal(extract(run)))
     assert not (run / TRAIN).exists()
 
 

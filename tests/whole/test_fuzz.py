@@ -152,6 +152,7 @@ COMPANY = {
     "tokens of another seed": (4, TOKENS, {"seed": 5}, "was made with seed 5, but .* rerun stages/03"),
     "tokens of another split": (4, TOKENS, {"split": "validation"}, "split validation, but the settings say train"),
     "tokens cut elsewhere": (4, TOKENS, {"max_tokens": 3}, "with max_tokens 3, but the settings say"),
+    "tokens as in the original": (4, TOKENS, {"compatibility": "original"}, "with compatibility original, but the"),
     "tokens of another model": (4, TOKENS, {"tokenizer": OTHER},
         r"tokenizer models/other \(vocabulary 0{12}…\), but the model's own is gpt2 \(vocabulary .*; rerun stages/03"),
 }  # fmt: skip
