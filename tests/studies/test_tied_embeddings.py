@@ -539,6 +539,11 @@ def test_the_eight_experiments_are_those_of_the_study():
         ("bits: 7 ", "bits: 3 ", "dataset.bits"),
         ("split: both ", "split: train ", "log.split is train, but the measures"),
         ("last: true ", "last: false ", "saver.last is false"),
+        ("learning_rate: 0.0005", "learning_rate: 0", "transformer-small.learning_rate is 0.0; it must be at least"),
+        ("shapes: [tiny-bert, tiny-gpt2]", "shapes: [tiny-bert, tiny-bert]", "language_models: shapes is .* each once"),
+        ("symbols: [0, 1]", "symbols: [0, 0]", r"symbols is \[0, 0\]; give two different ids"),
+        ("symbols: [0, 1]", "symbols: [3, 2]", r"pairs has \[2, 3\] twice; name each once"),
+        ("  - transformer-small-ydh\n", "  - transformer-small\n", r"run is \[.*; name each once"),
         ("symbols: [0, 1]", "symbols: [0, 4]", r"pairs has \[0, 4\], but the symbols of bits are 0 to 3"),
     ],
 )

@@ -580,6 +580,11 @@ def changed(tmp_path, **changes):
         ({"k": 2}, "singular.table_words is 3 but only k = 2"),
         ({"trajectory": {"phrase": "a b"}}, "trajectory.follow is missing"),
         ({"blocks": ["0"]}, "blocks[0] is '0'; it must be a whole number"),
+        ({"blocks": []}, "blocks is []; list at least one, or null for the default"),
+        ({"heads": []}, "heads is []; list at least one, or null for the default"),
+        ({"blocks": [0, 2, 0]}, "blocks is [0, 2, 0]; list different numbers from 0"),
+        ({"heads": [1, 1]}, "heads is [1, 1]; list different numbers from 0"),
+        ({"heads": [-1]}, "heads is [-1]; list different numbers from 0"),
         ({"nouns": ""}, "nouns is ''; it must be text"),
         ({"seed": -1}, "seed is -1; it must be at least 0"),
     ],
@@ -596,12 +601,10 @@ def test_blocks_and_heads_are_chosen_and_checked(tmp_path, monkeypatch):
     assert plain.chosen_blocks(12) == [0, 5, 11]
     assert plain.chosen_blocks(1) == [0]
     assert plain.chosen_heads(3) == [0, 1, 2]
-    chosen = study.read(changed(tmp_path, blocks=[4, 1, 4], heads=[]))
+    chosen = study.read(changed(tmp_path, blocks=[4, 1]))
     assert chosen.chosen_blocks(6) == [1, 4]
     with pytest.raises(InputError, match="blocks names 4, but this model has blocks 0 to 3"):
         chosen.chosen_blocks(4)
-    with pytest.raises(InputError, match="heads is empty"):
-        chosen.chosen_heads(4)
     monkeypatch.chdir(STUDY.parents[1])
     with pytest.raises(InputError, match="did you mean 'tiny-gpt2'"):
         study.read(changed(tmp_path, model="tiny-gp2")).registered()

@@ -68,15 +68,15 @@ class Shape:
 
 @dataclass(frozen=True, kw_only=True)
 class LearningRates:
-    bert: float = between(0, 1)
-    lambdabert: float = between(0, 1)
+    bert: float = between(1e-8, 1)
+    lambdabert: float = between(1e-8, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrain:
     steps: int = at_least(1)
     batch: int = at_least(1)
-    masked: float = between(0.001, 1)
+    masked: float = between(0.001, 0.9)  # a model that sees no word of a text learns nothing from it
     learning_rate: LearningRates
     warmup_steps: int = at_least(0)
     weight_decay: float = between(0, 1)
@@ -89,7 +89,7 @@ class Distil:
     steps: int = at_least(1)
     batch: int = at_least(2)
     masked: float = between(0, 0.9)
-    learning_rate: float = between(0, 1)
+    learning_rate: float = between(1e-8, 1)
     judged: int = at_least(1)
 
 
@@ -97,6 +97,11 @@ class Distil:
 class Shortcuts:
     own: tuple[str, ...]
     beside: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        names = (*self.own, *self.beside)
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise InputError(f"own and beside have {twice[0]!r} twice; name each once")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,7 +77,7 @@ class ModelSettings:
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSettings:
     name: Literal["adam", "adamw"] = "adamw"
-    learning_rate: float = between(0, 10, default=0.0001)
+    learning_rate: float = between(1e-8, 10, default=0.0001)
     weight_decay: float = between(0, 10, default=0.001)
     beta1: float = between(0, 0.999999, default=0.9)
     beta2: float = between(0, 0.999999, default=0.999)
@@ -194,8 +194,8 @@ class Pair:
     violates: bool  # the distributional hypothesis: equal meaning, different contexts
 
     def __post_init__(self) -> None:
-        if len(self.symbols) != 2 or min(self.symbols) < 0:
-            raise InputError(f"symbols is {list(self.symbols)}; give two ids")
+        if len(set(self.symbols)) != 2 or len(self.symbols) != 2 or min(self.symbols) < 0:
+            raise InputError(f"symbols is {list(self.symbols)}; give two different ids from 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +206,7 @@ class Experiment:
     one_dst: tuple[float, ...]
     pairs: tuple[Pair, ...] = field(metadata={"nonempty": True})  # whose distances are shown
     model: ModelSettings
-    learning_rate: float = between(0, 10)
+    learning_rate: float = between(1e-8, 10)
     weight_decay: float = between(0, 10, default=0.1)
     length: float = between(0.0001, 1000, default=1.0)  # times `steps`
     one_by_one: bool = False  # train the seeds one after the other, where that is faster
@@ -218,6 +218,9 @@ class Experiment:
         for pair in self.pairs:
             if max(pair.symbols) > last:
                 raise InputError(f"pairs has {list(pair.symbols)}, but the symbols of bits are 0 to {last}")
+        named = [sorted(pair.symbols) for pair in self.pairs]
+        if twice := [symbols for symbols in named if named.count(symbols) > 1]:
+            raise InputError(f"pairs has {twice[0]} twice; name each once")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,8 +252,11 @@ class Settings:
         if not self.saver.last:
             raise InputError("saver.last is false, but the measures need the last models; set it to true")
         for key in ("run", "ablation"):
-            for name in getattr(self, key):
+            names = getattr(self, key)
+            for name in names:
                 known(key, name, self.experiments, "experiments")
+            if len(set(names)) < len(names):
+                raise InputError(f"{key} is {list(names)}; name each once")
         if len(self.ablation) not in (0, 2):
             raise InputError(f"ablation is {list(self.ablation)}; name an experiment with weight decay and one without")
 

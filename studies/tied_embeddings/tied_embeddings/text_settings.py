@@ -74,6 +74,10 @@ class LanguageModels:
     seed: int = between(0, 2**63)  # of the random pairs
 
     def __post_init__(self) -> None:
+        for key in ("shapes", "registered"):
+            names = getattr(self, key)
+            if len(set(names)) < len(names):
+                raise InputError(f"{key} is {list(names)}; name each once")
         for shape in self.shapes:
             known("shapes", shape, self.steps, "language_models.steps")
         for shape, steps in self.steps.items():

@@ -44,6 +44,12 @@ class Settings:
     trajectory: Trajectory
 
     def __post_init__(self) -> None:
+        for key in ("blocks", "heads"):
+            chosen = getattr(self, key)
+            if chosen is not None and not chosen:
+                raise InputError(f"{key} is []; list at least one, or null for the default")
+            if chosen is not None and (len(set(chosen)) < len(chosen) or min(chosen) < 0):
+                raise InputError(f"{key} is {list(chosen)}; list different numbers from 0")
         if self.singular.table_words > self.k:
             raise InputError(
                 f"singular.table_words is {self.singular.table_words} but only k = {self.k} tokens are found; lower it"
@@ -67,12 +73,10 @@ class Settings:
 
 
 def _within(key: str, values: tuple[int, ...], number: int) -> list[int]:
-    if not values:
-        raise InputError(f"{key} is empty; list at least one, or null for the default")
     for value in values:
-        if not 0 <= value < number:
+        if value >= number:
             raise InputError(f"{key} names {value}, but this model has {key} 0 to {number - 1}")
-    return sorted(set(values))
+    return sorted(values)
 
 
 def read(path: Path = PARAMS) -> Settings:
