@@ -59,8 +59,8 @@ def draw_all(r2: Table, exits: Table, early_exit: Table, precision: float, about
         figures = {
             f"r2_scores_{layers}": r2_figure(r2, layers, about),
             f"pre_{layers}": precision_figure(exits, layers, about),
-            f"surp_{layers}": lines_figure(exits, ["mat", "id"], SURPRISAL, layers, f"Surprisal, {about}"),
-            f"kl_{layers}": lines_figure(exits, ["mat", "id"], KL, layers, f"KL divergence, {about}"),
+            f"surp_{layers}": lines_figure(exits, ["mat", "id"], SURPRISAL, layers, f"Surprisal\n{about}"),
+            f"kl_{layers}": lines_figure(exits, ["mat", "id"], KL, layers, f"KL divergence\n{about}"),
             f"ee_pre1_{layers}": early_exit_figure(early_exit, "mean_layers", precision, about),
             f"cost_{layers}": early_exit_figure(early_exit, "relative_cost", precision, about),
         }
@@ -112,7 +112,7 @@ def heatmap(axis: Axes, table: Table, mapping: str, layers: int) -> AxesImage:
     axis.set(title=mapping.replace("-", " − "), xlabel="target layer")
     axis.set(xlim=(0.5, layers + 0.5), ylim=(layers - 0.5, -0.5))  # no layer 0 to jump to, and none after the last
     for ticks in (axis.xaxis, axis.yaxis):
-        ticks.set_major_locator(MultipleLocator(tick_step(layers)))
+        ticks.set_major_locator(MultipleLocator(tick_step(layers) * (1 if layers < 12 else 2)))  # panels are narrow
     axis.grid(visible=False)
     if layers <= NUMBERS_UP_TO:
         _write_values(axis, grid, image)
@@ -186,10 +186,10 @@ def early_exit_figure(table: Table, x: str, precision: float, about: str) -> Fig
             axis.fill_between(at, low, high, color=color, alpha=0.18, linewidth=0)
     axis.axhline(precision, color="0.4", linewidth=0.8, linestyle=(0, (1, 2)), label=f"Precision@1 of {precision:g}")
     if x == "mean_layers":
-        axis.set(xlabel="layers run (mean)", title=f"Early exit against fixed exit, {about}")
+        axis.set(xlabel="layers run (mean)", title=f"Early exit against fixed exit\n{about}")
     else:
         axis.axvline(1, color="0.4", linewidth=0.8, label="the full model")
-        axis.set(xlabel="FLOPs relative to the full model, read-outs included", title=f"Cost of an exit, {about}")
+        axis.set(xlabel="FLOPs relative to the full model, read-outs included", title=f"Cost of an exit\n{about}")
     axis.set(ylabel="Precision@1", ylim=(0, 1.02))
     label_below(figure, axis, 2)
     return figure

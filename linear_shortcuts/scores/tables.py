@@ -103,7 +103,7 @@ def _means(values: Sequence[torch.Tensor], bootstrap: Bootstrap, seed: int) -> l
 def divergence(exits: Table, mappings: Sequence[str]) -> str:
     """Which of the mappings gave no number, and for what share of the sentences at most; empty where all did."""
     worst = {m: max((r["diverged"] for r in exits if r["mapping"] == m), default=0) for m in mappings}
-    return ", ".join(f"{m} diverges for up to {share:.1%} of the sentences" for m, share in worst.items() if share)
+    return "\n".join(f"{m} diverges for up to {share:.1%} of sentences" for m, share in worst.items() if share)
 
 
 def select(table: Table, mappings: Sequence[str], panels: Sequence[str]) -> Table:

@@ -169,7 +169,7 @@ def test_what_diverged_is_left_out_of_means_and_stated(results, tmp_path):
     paired = at[tables.KL, "mat-id", 1]  # where both are numbers
     assert paired["value"] == pytest.approx(float((kl["mat", 1] - kl["id", 1])[5:].mean()))
     assert paired["diverged"] == pytest.approx(0.1)
-    assert tables.divergence(exits, ["mat", "mat_ln1_ln2"]) == "mat_ln1_ln2 diverges for up to 100.0% of the sentences"
+    assert tables.divergence(exits, ["mat", "mat_ln1_ln2"]) == "mat_ln1_ln2 diverges for up to 100.0% of sentences"
     assert tables.divergence(exits, ["mat", "mat_ffn"]) == ""
     json.dumps(tables.plot_tables(r2, exits, early_exit), allow_nan=False)
     assert "–" in tables.by_layer(exits, tables.KL).splitlines()[2]
