@@ -101,17 +101,22 @@ def tokenize(
 
 
 def encode(tokenizer: Any, texts: Sequence[str], **options: Any) -> Any:
-    """What a tokenizer makes of some texts; `InputError` where it gives up, as over a pattern that backtracks on."""
+    """What a tokenizer makes of some texts.
+
+    Raises `InputError` where it gives up, as over a pattern that backtracks on, or over characters it has no token for.
+    """
     try:
         return tokenizer(list(texts), verbose=False, **options)
     except BaseException as error:
-        # The library is written in Rust; its panics are no `Exception`, and their class can be imported from nowhere.
-        if type(error).__name__ != "PanicException":
+        # The library is written in Rust. Its panics are no `Exception`, and their class can be imported from nowhere;
+        # its errors are an `Exception` and nothing more.
+        panic = type(error).__name__ == "PanicException"
+        if not panic and type(error) is not Exception:
             raise
+        did = "gave up" if panic else "cannot read all of the text"
+        mend = "check the patterns in its tokenizer.json" if panic else "leave out characters that it does not know"
         name = shown(tokenizer.name_or_path or "the model")
-        raise InputError(
-            f"the tokenizer of {name} gave up ({shown(str(error), 100)}); check the patterns in its tokenizer.json"
-        ) from error
+        raise InputError(f"the tokenizer of {name} {did} ({shown(str(error), 100)}); {mend}") from error
 
 
 def _cut(ids: list[int], special: list[int], max_tokens: int) -> tuple[list[int], list[int]]:

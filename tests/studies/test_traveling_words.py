@@ -454,6 +454,18 @@ def test_a_phrase_that_cannot_be_followed_is_refused(shipped, text, follow, prob
         read_phrase(shipped.model, shipped.phrase(text.strip()), follow)
 
 
+def test_a_phrase_of_characters_that_the_tokenizer_does_not_know_is_one_line(shipped):
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.WordLevel({letter: number for number, letter in enumerate("abc")}, unk_token="[UNK]"))
+    inner.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    letters = Vocabulary(PreTrainedTokenizerFast(tokenizer_object=inner, name_or_path="letters"))
+    assert replace(shipped, vocabulary=letters).phrase("abba").tolist() == [0, 1, 1, 0]
+    with pytest.raises(InputError, match="^trajectory.phrase is 'a b', but the tokenizer of letters cannot read all"):
+        replace(shipped, vocabulary=letters).phrase("a b")
+
+
 def test_principal_components_need_no_package_and_say_their_name(monkeypatch):
     monkeypatch.setattr("traveling_words.projection.find_spec", lambda name: None)
     rows = normal(60, 8).numpy() * [9, 7, 5, 1, 1, 1, 1, 1]

@@ -18,6 +18,7 @@ from linear_shortcuts.text.tokens import (
     Tokens,
     check_fit,
     check_rows,
+    encode,
     limit,
     load_states_tokens,
     load_tokens,
@@ -65,6 +66,18 @@ def test_a_pattern_that_backtracks_for_ever_is_one_line():
     assert len(tokenize(["aaa!"], tokenizer, causal=True, max_tokens=None, seed=0)) == 1  # the positive control
     with pytest.raises(InputError, match=r"tokenizer of models/hostile gave up .*retry-limit.*; check the patterns"):
         tokenize(["a" * 40 + "!"], tokenizer, causal=True, max_tokens=None, seed=0)
+
+
+def test_characters_that_a_tokenizer_has_no_token_for_are_one_line():
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.WordLevel({letter: number for number, letter in enumerate("abc")}, unk_token="[UNK]"))
+    inner.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, name_or_path="models/letters")
+    assert encode(tokenizer, ["abba"])["input_ids"] == [[0, 1, 1, 0]]
+    with pytest.raises(InputError, match=r"models/letters cannot read all of the text \(.*UNK.*\); leave out"):
+        encode(tokenizer, ["abba", "a b"])
 
 
 def test_as_the_original_every_full_stop_is_cut_off_and_special_tokens_are_sampled(repository, kind):

@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from linear_shortcuts.files import InputError
 from linear_shortcuts.settings import Params, known
-from linear_shortcuts.text import corpora
+from linear_shortcuts.text import corpora, tokens
 from tied_embeddings.dataset import IGNORED, Batch, Dataset
 from tied_embeddings.settings import STUDY
 from tied_embeddings.text_settings import Clones
@@ -60,7 +60,7 @@ def read_sentences(
 
 def encode(sentences: Sequence[str], tokenizer: Any, max_tokens: int) -> list[Tensor]:
     """Token ids of each sentence, cut to `max_tokens`, special tokens included: n tensors (tokens,) int64."""
-    encoded = tokenizer(list(sentences), truncation=True, max_length=max_tokens, verbose=False)["input_ids"]
+    encoded = tokens.encode(tokenizer, sentences, truncation=True, max_length=max_tokens)["input_ids"]
     return [torch.tensor(ids, dtype=torch.int64) for ids in encoded]
 
 
@@ -80,7 +80,7 @@ def read_words(path: str | Path) -> list[str]:
 def most_common_words(sentences: Sequence[str], tokenizer: Any, number: int) -> list[str]:
     """The most common words that are one token, the commonest first; of equal ones the alphabetically first."""
     counts: Counter[int] = Counter()
-    encoded = tokenizer(list(sentences), add_special_tokens=False, verbose=False)
+    encoded = tokens.encode(tokenizer, sentences, add_special_tokens=False)
     for row, ids in enumerate(encoded["input_ids"]):
         tokens_of_word = Counter(encoded.word_ids(row))
         counts.update(
@@ -100,7 +100,7 @@ def word_ids(words: Iterable[str], tokenizer: Any) -> list[int]:
     Raises `InputError` that names the words which are not one token, or which stand twice.
     """
     words = [word.lower() for word in words]
-    encoded = [tokenizer(word, add_special_tokens=False)["input_ids"] for word in words]
+    encoded = tokens.encode(tokenizer, words, add_special_tokens=False)["input_ids"] if words else []
     wrong = [
         word for word, ids in zip(words, encoded, strict=True) if len(ids) != 1 or ids[0] == tokenizer.unk_token_id
     ]

@@ -20,6 +20,7 @@ from torch import Tensor
 from linear_shortcuts.files import WORK, InputError, Partial, artifacts, atomic
 from linear_shortcuts.models import load_registered, load_tokenizer
 from linear_shortcuts.settings import Model, Params, Training, known
+from linear_shortcuts.text import encode
 from linear_shortcuts.training import judgement, loop, tokenizers
 from tied_embeddings.settings import STUDY
 from tied_embeddings.text_settings import LanguageModels
@@ -181,7 +182,7 @@ def registered(entry: Model, name: str) -> Subject:
 def measure(subject: Subject, sentences: Sequence[str], settings: LanguageModels) -> dict[str, Any]:
     """How alike the two embeddings of the commonest tokens are, and how each reflects the roles of tokens in a text."""
     vectors = subject.embeddings()
-    encoded = subject.tokenizer(list(sentences), add_special_tokens=False, verbose=False)["input_ids"]
+    encoded = encode(subject.tokenizer, sentences, add_special_tokens=False)["input_ids"]
     roles = count_roles(encoded, settings.tokens, len(vectors["input"]), subject.tokenizer.all_special_ids)
     chosen = {role: vectors[role][roles.tokens] for role in ROLES}
     learned = {role: cosine_distances(chosen[role]) for role in ROLES}

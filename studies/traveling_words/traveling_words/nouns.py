@@ -34,14 +34,17 @@ def read_nouns(path: str | Path, encode: Callable[[str], Sequence[int]]) -> Noun
 
     Byte-level tokenizers then read them without a space before them, those of SentencePiece with one.
 
-    Raises `InputError` if the file cannot be read or none is one token.
+    Raises `InputError` if the file cannot be read, by `encode` either, or none is one token.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"nouns: {path} cannot be read as text ({error}); give a file with one noun a line") from error
     words = list(dict.fromkeys(word for line in lines if (word := line.strip())))
-    single = [(word, ids[0]) for word in words if len(ids := list(encode(word))) == 1]
+    try:
+        single = [(word, ids[0]) for word in words if len(ids := list(encode(word))) == 1]
+    except InputError as error:
+        raise InputError(f"nouns: of {path} {error}") from error
     if not single:
         raise InputError(
             f"nouns: of {len(words)} in {path} none is a single token of this model; give a list of words it knows"

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from linear_shortcuts.files import InputError
 from linear_shortcuts.models import LanguageModel, load_registered, load_tokenizer
+from linear_shortcuts.text import encode
 from traveling_words.geometry import Norm, read_norm
 from traveling_words.settings import Settings
 
@@ -42,8 +43,15 @@ class Subject:
         return self.embeddings.data_ptr() == self.readout.data_ptr()
 
     def phrase(self, text: str) -> Tensor:
-        """Ids (n,) of a phrase as the model reads it; `InputError` for fewer than two or more than it can read."""
-        ids = self.vocabulary.sentence(text)
+        """Ids (n,) of a phrase as the model reads it.
+
+        Raises `InputError` for characters that its tokenizer does not know, and for fewer than two tokens or more than
+        the model can read.
+        """
+        try:
+            ids = self.vocabulary.sentence(text)
+        except InputError as error:
+            raise InputError(f"trajectory.phrase is {text!r}, but {error}") from error
         limit = self.model.max_tokens
         if len(ids) < 2:
             raise InputError(f"trajectory.phrase has {len(ids)} tokens; a path to the next word needs at least two")
@@ -100,11 +108,11 @@ class Vocabulary:
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, without the tokens that the tokenizer puts around a sentence."""
-        return self.tokenizer.encode(text, add_special_tokens=False)
+        return encode(self.tokenizer, [text], add_special_tokens=False)["input_ids"][0]
 
     def sentence(self, text: str) -> Tensor:
         """Ids of a text as the model reads it, with the tokens that belong around a sentence."""
-        return torch.tensor(self.tokenizer(text)["input_ids"], dtype=torch.int64)
+        return torch.tensor(encode(self.tokenizer, [text])["input_ids"][0], dtype=torch.int64)
 
     def bytes(self, token: int) -> bytes:
         """The bytes a token stands for; those of its name where it stands for none, as beyond the tokenizer's end."""
