@@ -4,7 +4,8 @@ Reads   the installed packages' source files; `training` in params.yaml
 Writes  models/MODEL/   config, tokenizer, half-precision weights, model card
 
 The stage is frozen in dvc.yaml, because its results are in git. To train anew (about an hour on two cores; change the
-model's `revision` in `registry` afterwards, so that DVC runs its stages anew):
+model's `revision` in `registry` afterwards, so that DVC runs its stages anew). What a run has finished waits
+in data/.work and is taken up by the next, even where the model was deleted: delete data/.work to start over.
 
 Example: python stages/02_train_models.py --model tiny-gpt2
 """

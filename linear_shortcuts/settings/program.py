@@ -40,7 +40,8 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device",
         default=os.environ.get("SHORTCUTS_DEVICE", "auto"),
-        help="auto, cpu, cuda, cuda:1, mps … (default: $SHORTCUTS_DEVICE, else auto: the fastest there is)",
+        help="auto, cpu, cuda, cuda:1, mps … (default: $SHORTCUTS_DEVICE, else auto: the fastest there "
+        "is, unless the text above names another)",
     )
 
 

@@ -3,6 +3,8 @@
 Reads   studies/character_embeddings/data/SOURCE/names.pickle, vocabulary.json   from stage 01
 Writes  studies/character_embeddings/data/SOURCE/sweep/block_N_embedding_M.json   sizes, parameters and losses
 
+The device is the CPU unless you name another: the fastest for so small a network.
+
 Example: python studies/character_embeddings/05_sweep.py --block-size 3 --embedding 3
 """
 
