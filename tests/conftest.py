@@ -28,3 +28,11 @@ def shared_data(repository) -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent: real texts and tokenizers are not part of the repository")
     return folder
+
+
+@pytest.fixture(scope="session")
+def results():
+    """Read-outs that get better with depth, as real ones do: fixed, early, and the tables of r2, exits, early exits."""
+    import invented
+
+    return invented.made()

@@ -150,7 +150,9 @@ def _mapping(value: Any, shape: dict[str, Shape] | Each, where: str, sizes: dict
     else:
         if not (value or shape.empty):
             return _wrong(value, "a mapping that is not empty", where)
-        if problem := next((p for key in value if (p := _departure(key, shape.key, f"a key of {where}", sizes))), None):
+        if problem := next(
+            (p for key in value if (p := _departure(key, shape.key, f"a key of {where or 'it'}", sizes))), None
+        ):
             return problem
         inside = [(name, entry, shape.value) for name, entry in value.items()]
     for name, entry, kind in inside:
@@ -175,9 +177,9 @@ def _tensor(value: Any, shape: Numbers, where: str, sizes: dict[str, int]) -> st
         kind = f"a tensor of {str(value.dtype).removeprefix('torch.')} of sizes {tuple(value.shape)}"
         return f"has {where or 'a value'} that is {kind}; it must be {wanted}{known}"
     if shape.finite and value.is_floating_point() and not bool(torch.isfinite(value).all()):
-        return f"has numbers that are not finite in {where}"
+        return f"has numbers that are not finite in {where or 'it'}"
     if shape.least > -math.inf and value.numel() and float(value.min()) < shape.least:
-        return f"has {value.min().item():g} in {where}; the smallest there can be is {shape.least:g}"
+        return f"has {value.min().item():g} in {where or 'it'}; the smallest there can be is {shape.least:g}"
     return None
 
 

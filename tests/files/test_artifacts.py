@@ -1,7 +1,6 @@
 """Files between the stages: the same bytes for the same value, whole or absent, nothing called at their command."""
 
 import collections
-import contextlib
 import functools
 import hashlib
 import itertools
@@ -16,7 +15,7 @@ import torch
 from fresh_process import in_fresh_process
 from hypothesis import given, settings, strategies as st
 
-from linear_shortcuts.files import artifacts, atomic
+from linear_shortcuts.files import artifacts
 from linear_shortcuts.files.errors import InputError
 
 # --- values ------------------------------------------------------------------------------------------------
@@ -284,46 +283,6 @@ def test_a_fingerprint_ignores_the_order_of_keys_and_nothing_else():
 # --- whole or absent ---------------------------------------------------------------------------------------
 
 
-def write_half(path: Path, error: type[BaseException]) -> None:
-    with atomic.atomic_file(path) as file:
-        file.write(b"half of a fi")
-        file.flush()
-        raise error
-
-
-def test_an_exception_in_the_middle_leaves_the_old_file_whole_and_nothing_beside_it(tmp_path):
-    path = tmp_path / "x.pickle"
-    artifacts.save(path, "old")
-    before = path.read_bytes()
-    with pytest.raises(ZeroDivisionError):
-        write_half(path, ZeroDivisionError)
-    with pytest.raises(TypeError):
-        artifacts.save(path, ["a" * 100_000, np.array([None])])
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_an_interrupt_in_the_middle_leaves_no_file_where_none_was(tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        write_half(tmp_path / "new" / "x", KeyboardInterrupt)
-    assert list((tmp_path / "new").iterdir()) == []
-
-
-def test_the_final_name_appears_only_when_the_file_is_complete(tmp_path):
-    with atomic.atomic_file(tmp_path / "x") as file:
-        file.write(b"first half, ")
-        file.flush()
-        assert not (tmp_path / "x").exists()
-        file.write(b"second half")
-    assert (tmp_path / "x").read_bytes() == b"first half, second half"
-
-
-def test_an_artifact_has_the_permissions_of_an_ordinary_file(tmp_path):
-    (tmp_path / "ordinary").write_bytes(b"")
-    artifacts.save(tmp_path / "artifact", 1)
-    assert (tmp_path / "artifact").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
-
-
 # --- damaged and missing files -----------------------------------------------------------------------------
 
 SEAL = len(b"\nsha256 ") + 64 + 1  # bytes that end a file
@@ -427,19 +386,6 @@ def test_damaged_json_is_refused(tmp_path, content):
     (tmp_path / "card.json").write_bytes(content)
     with pytest.raises(InputError, match=r"card\.json is not valid JSON"):
         artifacts.load_json(tmp_path / "card.json")
-
-
-def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
-    folder = tmp_path / "results"
-    with atomic.atomic_folder(folder) as coming:
-        (coming / "a").write_text("first")
-    with contextlib.suppress(KeyboardInterrupt), atomic.atomic_folder(folder) as coming:
-        (coming / "a").write_text("half")
-        raise KeyboardInterrupt
-    assert (folder / "a").read_text() == "first"
-    with atomic.atomic_folder(folder) as coming:
-        (coming / "b").write_text("second")
-    assert [path.name for path in tmp_path.rglob("*")] == ["results", "b"]
 
 
 @pytest.mark.parametrize("value", [{}, [1], None, {"card": 1}])

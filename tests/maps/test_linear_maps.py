@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from fitted import publish
 
 from linear_shortcuts import InputError, LayerMaps, SubmoduleMaps
-from linear_shortcuts.files.partial import Partial
-from linear_shortcuts.maps.fitting import layer_moments, layer_targets, submodule_moments
-from linear_shortcuts.maps.linear_maps import describe_ranks, layer_files, submodule_files
+from linear_shortcuts.maps.linear_maps import describe_ranks
 from linear_shortcuts.scores.measures import r2, r2_pairs
 from linear_shortcuts.states.extraction import extract
-from linear_shortcuts.states.provenance import check_states, maps_card, states_card
+from linear_shortcuts.states.provenance import check_states
 
 
 @pytest.fixture(scope="module", params=tiny.FAMILIES)
@@ -22,22 +21,7 @@ def fitted(request, tmp_path_factory):
     model = tiny.model(request.param)
     folder = tmp_path_factory.mktemp("linreg")
     shard = extract(model, tiny.tokens(model, 150), 0, 150, 500)
-    card = maps_card(
-        states_card(model, {}, "0" * 64, "corpus", "train", 150),
-        {},
-    )
-    moments = layer_moments(range(model.layers), [shard], model.layers, "all", torch.device("cpu"))
-    with Partial("05", "item", {}, root=folder, code=__file__) as partial:
-        for source in range(model.layers):
-            targets = layer_targets(source, model.layers, "all")
-            partial.save(source, layer_files(source, targets, moments[source].solve().matrices))
-        partial.publish(folder / "layers", card)
-    with Partial("06", "item", {}, root=folder, code=__file__) as partial:
-        for block, steps in submodule_moments(model, range(model.layers), [shard]).items():
-            partial.save(
-                block, submodule_files(block, model.family.sources, [step.solve().matrices[0] for step in steps])
-            )
-        partial.publish(folder / "submodules", card)
+    publish(model, shard, folder, 150)
     return model, shard, folder
 
 

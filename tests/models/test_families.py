@@ -182,30 +182,6 @@ def test_the_longest_sentence_fits_where_positions_follow_padding(kind, own):
         model.encode(ids[:, : model.max_tokens + 1], None)
 
 
-def test_positions_after_a_padding_token_that_is_not_named_are_refused():
-    network = tiny.architecture("roberta").network
-    network.config.pad_token_id = None
-    with pytest.raises(InputError, match="pad_token_id is null .* roberta"):
-        wrap(network)
-
-
-@pytest.mark.parametrize("kind", ["nystromformer", "convbert"])
-def test_a_model_that_sees_padding_is_refused(kind):
-    with pytest.raises(InputError, match="where padding follows a sentence; it cannot be used in batches"):
-        wrap(tiny.random_network(kind, **({"embedding_size": 16} if kind == "convbert" else {})))
-
-
-def test_a_causal_model_that_sees_later_tokens_is_refused():
-    _, own = tiny.ARCHITECTURES["gemma3"]
-    with pytest.raises(InputError, match="sets use_bidirectional_attention"):
-        wrap(tiny.random_network("gemma3_text", **own, use_bidirectional_attention=True))
-
-    network = tiny.random_network("gpt_bigcode")
-    network.transformer.wte.register_forward_hook(lambda module, args, output: output + output.flip(1))
-    with pytest.raises(InputError, match="loads as a causal model but its tokens see those behind them"):
-        wrap(network)
-
-
 def test_a_decoder_of_a_masked_type_is_read_by_structure():
     from transformers import BertConfig, BertLMHeadModel
 

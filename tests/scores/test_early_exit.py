@@ -2,6 +2,7 @@
 
 import math
 
+import invented
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
@@ -166,3 +167,11 @@ def test_the_saving_is_the_share_of_layers_not_run_and_none_if_never_reached():
     at_the_level = [{"mean_layers": 3.0, "relative_cost": 0.9, "correct": exactly}]
     assert saving(at_the_level, 0.95, "mean_layers", 6) == pytest.approx(0.5)
     assert saving(records[:1], 0.95, "mean_layers", 4) is None
+
+
+def test_an_exit_that_diverged_is_never_confident(results):
+    fixed, *_ = results
+    own = [dict(record) for record in fixed if record["mapping"] == "mat"]
+    samples = len(own[1]["top_ids"])
+    own[1] |= {"top_probabilities": torch.full((samples, 2), float("nan"))}
+    assert 1 not in sweep(own, torch.arange(samples), [-1.112], "mat", invented.COST)[0]["exit_layers"]

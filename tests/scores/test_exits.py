@@ -6,13 +6,11 @@ from unittest import mock
 import pytest
 import tiny
 import torch
+from fitted import publish
 from hypothesis import given, settings, strategies as st
 
 from linear_shortcuts import LayerMaps, SubmoduleMaps
 from linear_shortcuts.files.errors import InputError
-from linear_shortcuts.files.partial import Partial
-from linear_shortcuts.maps.fitting import layer_moments, layer_targets, submodule_moments
-from linear_shortcuts.maps.linear_maps import layer_files, submodule_files
 from linear_shortcuts.models.families import PARTS
 from linear_shortcuts.models.precision import arithmetic
 from linear_shortcuts.scores.exits import (
@@ -30,25 +28,12 @@ from linear_shortcuts.scores.exits import (
 from linear_shortcuts.scores.measures import in_top, r2_pairs
 from linear_shortcuts.settings.params import Exits
 from linear_shortcuts.states.extraction import extract
-from linear_shortcuts.states.provenance import maps_card, states_card
 
 
 def study(model, folder, train=200, validation=60):
     """Maps of a tiny model, with its validation tokens and states."""
     shard = extract(model, tiny.tokens(model, train, seed=1), 0, train, 500)
-    card = maps_card(states_card(model, {}, "0" * 64, "corpus", "train", train), {})
-    moments = layer_moments(range(model.layers), [shard], model.layers, "all", torch.device("cpu"))
-    with Partial("05", "item", {}, root=folder, code=__file__) as partial:
-        for source in range(model.layers):
-            targets = layer_targets(source, model.layers, "all")
-            partial.save(source, layer_files(source, targets, moments[source].solve().matrices))
-        partial.publish(folder / "layers", card)
-    with Partial("06", "item", {}, root=folder, code=__file__) as partial:
-        for block, steps in submodule_moments(model, range(model.layers), [shard]).items():
-            partial.save(
-                block, submodule_files(block, model.family.sources, [step.solve().matrices[0] for step in steps])
-            )
-        partial.publish(folder / "submodules", card)
+    publish(model, shard, folder, train)
     tokens = tiny.tokens(model, validation, seed=2)
     states = extract(model, tokens, 0, validation, 500).hidden_states
     return tokens, states, LayerMaps.load(folder / "layers"), SubmoduleMaps.load(folder / "submodules")

@@ -5,19 +5,11 @@ import tiny
 import torch
 
 from linear_shortcuts.files.errors import InputError
-from linear_shortcuts.files.partial import Partial
 from linear_shortcuts.maps.regression import fit
 from linear_shortcuts.models.loading import wrap
-from linear_shortcuts.models.precision import arithmetic
-from linear_shortcuts.states.extraction import count_vectors, extract, hidden_states
-from linear_shortcuts.states.provenance import states_card
-from linear_shortcuts.states.shards import HiddenStates, shard_files, shard_ranges
+from linear_shortcuts.states.extraction import batches, count_vectors, extract, hidden_states
+from linear_shortcuts.states.shards import HiddenStates, shard_ranges
 from linear_shortcuts.text.tokens import Tokens
-
-
-@pytest.fixture(params=tiny.FAMILIES)
-def model(request):
-    return tiny.model(request.param)
 
 
 def test_recorded_states_are_those_of_each_sentence_run_alone_and_uncut(model):
@@ -72,33 +64,6 @@ def test_a_value_that_is_not_finite_stops_with_layer_and_sentence(model):
         extract(model, tiny.tokens(model, 10), 7, 10, 100)
 
 
-def test_stored_shards_come_back_in_order_and_a_damaged_one_is_refused(model, tmp_path):
-    tokens = tiny.tokens(model, 30)
-    card = states_card(model, {}, "0" * 64, "corpus", "train", 30)
-    with Partial("04", "item", {}, root=tmp_path / "work", code=__file__) as partial:
-        for number, first, last in shard_ranges(30, 8):
-            partial.save(number, shard_files(extract(model, tokens, first, last, 100), number))
-        partial.publish(tmp_path / "hidden", card)
-    states = HiddenStates.open(tmp_path / "hidden")
-    assert (len(states), states.layers, states.width) == (30, tiny.LAYERS, tiny.WIDTH)
-    whole = extract(model, tokens, 0, 30, 100).hidden_states
-    torch.testing.assert_close(states.stack(), whole, atol=1e-5, rtol=1e-5)
-
-    path = tmp_path / "hidden" / "00002.pickle"
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(InputError, match=r"00002\.pickle is damaged"):
-        states.stack()
-
-
-def test_states_without_their_stage_name_the_stage(tmp_path):
-    with pytest.raises(InputError, match=r"card\.json does not exist; run stages/04_extract_hidden_states\.py first$"):
-        HiddenStates.open(tmp_path / "nothing", made_by="stages/04_extract_hidden_states.py")
-    with pytest.raises(InputError, match=r"card\.json does not exist$"):
-        HiddenStates.open(tmp_path / "nothing")
-
-
 def test_all_positions_are_those_of_each_sentence_run_alone(model):
     tokens = tiny.tokens(model, 20)
     shard = extract(model, tokens, 0, 20, 100, "all")
@@ -134,23 +99,6 @@ def test_an_overflow_names_its_sentence_at_all_positions_too(positions):
         model.network.transformer.wte.weight[96] = float("inf")
     with pytest.raises(InputError, match=r"of sentence 7 "):
         extract(model, tokens, 0, 10, 100, positions)
-
-
-def test_precision_is_that_of_the_products_and_leaves_no_trace():
-    model = tiny.model("gpt2")
-    tokens = tiny.tokens(model, 20)
-    exact = extract(model, tokens, 0, 20, 100).hidden_states
-    with arithmetic("bf16", model.device):
-        rough = extract(model, tokens, 0, 20, 100).hidden_states
-    with arithmetic("float32", model.device):
-        again = extract(model, tokens, 0, 20, 100).hidden_states
-    assert torch.equal(again, exact)
-    assert rough.dtype == torch.float32
-    error = (rough - exact)[1:].norm() / exact[1:].norm()
-    assert 1e-4 < error < 3e-2  # bfloat16 keeps 8 bits
-    assert torch.equal(rough[0], exact[0])  # no product before the first block
-    with pytest.raises(InputError, match="only CUDA has"), arithmetic("tf32", model.device):
-        pass
 
 
 class _Words:
@@ -229,3 +177,7 @@ def test_what_a_notebook_shows_of_a_value_is_one_short_line(model, tmp_path):
     assert repr(shard) == "Shard(hidden_states (4, 9, 24), attention_outputs (3, 9, 24))"
     assert repr(states) == f"HiddenStates(9 vectors of layers 0..3, width 24, in {tmp_path})"
     assert repr(solution) == f"Solution(matrices (1, 24, 24), rank {solution.rank})"
+
+
+def test_an_empty_batch_of_sentences_gives_no_batches(model):
+    assert list(batches(Tokens([], torch.empty(0, dtype=torch.int64)), model, 100)) == []

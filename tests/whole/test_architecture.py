@@ -187,6 +187,28 @@ def test_code_that_travels_with_a_checkpoint_needs_nothing_of_ours():
         assert top(imported(travelling / f"{name}.py")) & {"linear_shortcuts", "shortcuts"} == set()
 
 
+# --- tests -------------------------------------------------------------------------------------------------
+
+# The unpickler in three files: what a pickle may do is only seen where all of them read one.
+TESTED_TOGETHER = {
+    "files/pickle_machine.py": "files/test_unpickling.py",
+    "files/torch_files.py": "files/test_unpickling.py",
+}
+OF_NO_MODULE = {"models/test_wild_models.py"}  # every architecture through all that loads and verifies a model
+
+
+def test_tests_stand_where_the_code_stands():
+    folder = Path(__file__).parents[1]
+    wanted = {
+        TESTED_TOGETHER.get(by_room(path), f"{path.parent.name}/test_{path.name}")
+        for path in LIBRARY
+        if path.name not in DOORS
+    }
+    assert {str(path.relative_to(folder)) for room in ROOMS for path in (folder / room).glob("test_*.py")} == (
+        wanted | OF_NO_MODULE
+    )
+
+
 # --- stages ------------------------------------------------------------------------------------------------
 
 
