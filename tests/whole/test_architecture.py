@@ -209,6 +209,19 @@ def test_tests_stand_where_the_code_stands():
     )
 
 
+def test_the_page_on_rooms_is_short_names_them_all_and_what_it_names_is_there():
+    page = (REPOSITORY / "docs" / "ROOMS.md").read_text(encoding="utf-8")
+    assert len(page.splitlines()) <= 60
+    drawn = re.search(r"```text\n(.*?)```", page, re.DOTALL)[1]
+    rows = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert set(rows) == set(ROOMS)
+    assert all(re.search(rf"^  (.* )?{room} ", drawn, re.MULTILINE) for room in ROOMS)
+    named = [path for path in re.findall(r"`([\w/]+/\w+\.py)`", page) if "/x.py" not in path and "_x.py" not in path]
+    assert len(named) > 10
+    for path in named:
+        assert "NN_" in path or (REPOSITORY / path).exists() or (imports.LIBRARY / path).exists(), path
+
+
 # --- stages ------------------------------------------------------------------------------------------------
 
 
