@@ -105,31 +105,32 @@ def exponent(sizes: list[int], values: list[float]) -> float:
 def draw(curves: dict, out: Path) -> None:
     import matplotlib.pyplot as plt
 
-    from linear_shortcuts.figures.printing import BLUE, VERMILLION
+    from linear_shortcuts.figures.printing import BLUE, PAGE, STYLE, VERMILLION
 
-    figure, axes = plt.subplots(2, 3, figsize=(11, 7), layout="constrained", sharex="col")
-    axis_names = {"n": "sentences n", "d": "width d", "L": "layers L"}
-    for row, quantity in enumerate(("seconds", "MiB")):
-        for column, (letter, sizes) in enumerate(POINTS.items()):
-            axis = axes[row, column]
-            for work, color in (("extract", BLUE), ("fit", VERMILLION)):
-                values = [measured[quantity] for measured in curves[work, letter]]
-                theory = THEORY[work, quantity][letter]
-                label = f"{work}: {exponent(sizes, values):.2f} (theory {theory})"
-                axis.loglog(sizes, values, "o-", color=color, label=label)
-                axis.loglog(sizes, values[-1] * (np.array(sizes) / sizes[-1]) ** theory, ":", color=color, alpha=0.6)
-            axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
-            axis.minorticks_off()
-            # Above the panel, where it covers no curve.
-            axis.legend(
-                title="exponent", fontsize=8, title_fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2
-            )
-            axis.set_ylabel(quantity if quantity == "seconds" else "peak memory (MiB)")
-            axis.set_xlabel(axis_names[letter] if row == 1 else "")
-    base = ", ".join(f"{letter} = {value:,}" for letter, value in BASE.items())
-    figure.suptitle(f"Growth of time and memory, each around {base}; dotted: theory through the last point")
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(2, 3, figsize=(PAGE, 4.6), sharex="col")
+        axis_names = {"n": "sentences n", "d": "width d", "L": "layers L"}
+        for row, quantity in enumerate(("seconds", "MiB")):
+            for column, (letter, sizes) in enumerate(POINTS.items()):
+                axis = axes[row, column]
+                for work, color, line in (("extract", BLUE, "o-"), ("fit", VERMILLION, "s--")):
+                    values = [measured[quantity] for measured in curves[work, letter]]
+                    theory = THEORY[work, quantity][letter]
+                    label = f"{work}: {exponent(sizes, values):.2f} (theory {theory})"
+                    axis.loglog(sizes, values, line, color=color, label=label)
+                    axis.loglog(
+                        sizes, values[-1] * (np.array(sizes) / sizes[-1]) ** theory, ":", color=color, alpha=0.6
+                    )
+                axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
+                axis.minorticks_off()
+                # Above the panel, where it covers no curve.
+                axis.legend(title="exponent", loc="lower left", bbox_to_anchor=(0, 1))
+                axis.set_ylabel(quantity if quantity == "seconds" else "peak memory (MiB)")
+                axis.set_xlabel(axis_names[letter] if row == 1 else "")
+        base = ", ".join(f"{letter} = {value:,}" for letter, value in BASE.items())
+        figure.suptitle(f"Growth of time and memory, each around {base}; dotted: theory through the last point")
     out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=110, metadata={"Software": None})
+    figure.savefig(out, dpi=200, metadata={"Software": None})
 
 
 if __name__ == "__main__":

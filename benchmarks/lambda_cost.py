@@ -18,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from linear_shortcuts.figures.printing import BLUE, GREEN, ORANGE, VERMILLION
+
 TOKENS = [128, 256, 512, 1024, 2048, 4096]
 KINDS = {
     "attention, eager": {"attn_implementation": "eager"},
@@ -25,8 +27,8 @@ KINDS = {
     "lambda, all tokens": {"relative_global": True},
     "lambda, window of 25": {"local_context_size": 25},
 }
-COLORS = dict(zip(KINDS, ("tab:red", "tab:orange", "tab:green", "tab:blue"), strict=True))
-LINES = dict(zip(KINDS, ("-", "-", "-", "--"), strict=True))  # the last lies upon the third where memory is drawn
+COLORS = dict(zip(KINDS, (VERMILLION, ORANGE, GREEN, BLUE), strict=True))
+LINES = dict(zip(KINDS, ("s-", "^-.", "D-", "o--"), strict=True))  # the last lies upon the third where memory is drawn
 QUANTITIES = {"ms": "CPU milliseconds", "MiB": "peak memory (MiB)"}
 
 
@@ -98,16 +100,16 @@ def draw(points: dict[tuple[str, int], dict[str, float]], tokens: list[int], out
     from linear_shortcuts.figures import printing
 
     with plt.rc_context(printing.STYLE):
-        figure, axes = plt.subplots(1, 2, figsize=(10, 3.9))
+        figure, axes = plt.subplots(1, 2, figsize=(printing.PAGE, 2.9))
         for axis, (quantity, name) in zip(axes, QUANTITIES.items(), strict=True):
             for kind in KINDS:
                 values = [points[kind, length][quantity] for length in tokens]
                 label = f"{kind}: {exponent(tokens, values):.2f}"
-                axis.loglog(tokens, values, LINES[kind], marker="o", markersize=3.5, color=COLORS[kind], label=label)
+                axis.loglog(tokens, values, LINES[kind], color=COLORS[kind], label=label)
             axis.set_xticks(tokens, [f"{length:,}" for length in tokens])
             axis.minorticks_off()
             axis.set(xlabel="tokens", ylabel=name)
-            axis.legend(title="growth, as a power of the tokens", fontsize=8, title_fontsize=8)
+            axis.legend(title="growth, as a power of the tokens")
         figure.suptitle("One layer of width 768, one sentence, forward and backward")
     printing.save(figure, {out.suffix[1:]: out.parent}, out.stem)
 

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from linear_shortcuts._door import door
 
 if TYPE_CHECKING:
-    from linear_shortcuts.figures.plots import COLORS as COLORS, LABELS as LABELS, heatmap as heatmap, r2_bar as r2_bar
-    from linear_shortcuts.figures.printing import STYLE as STYLE, tick_step as tick_step
+    from linear_shortcuts.figures.plots import LABELS as LABELS, heatmap as heatmap, r2_bar as r2_bar
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

@@ -20,6 +20,7 @@ from linear_shortcuts.figures.printing import (
     STYLE,
     VERMILLION,
     label_below,
+    line_with_band,
     tick_step,
 )
 from linear_shortcuts.scores import KL, PRECISION_AT, SURPRISAL, Table, divergence, precision_panel, select
@@ -47,6 +48,11 @@ LABELS = {
     "mat_ln1_ln2": "mat_ln1_ln2: norms",
 }
 NUMBERS_UP_TO = 7  # layers: beyond, the numbers in the cells of a heatmap could not be read
+
+
+def marks(mapping: str) -> dict[str, Any]:
+    """How the line of a mapping is drawn: its colour, line and mark."""
+    return {"color": COLORS[mapping], "linestyle": LINES[mapping], "marker": MARKS[mapping]}
 
 
 def draw_all(r2: Table, exits: Table, early_exit: Table, precision: float, about: str) -> dict[str, Figure]:
@@ -160,12 +166,7 @@ def lines_figure(exits: Table, mappings: Sequence[str], panel: str, layers: int,
 def _draw_lines(axis: Axes, exits: Table, mappings: Sequence[str], panel: str, layers: int) -> None:
     for mapping in mappings:
         records = sorted(select(exits, [mapping], [panel]), key=lambda record: record["layer"])
-        keys = ("layer", "value", "low", "high")  # None where every sentence diverged: a gap in the line
-        x, value, low, high = (np.array([record[key] for record in records], dtype=float) for key in keys)
-        axis.plot(
-            x, value, color=COLORS[mapping], linestyle=LINES[mapping], marker=MARKS[mapping], label=LABELS[mapping]
-        )
-        axis.fill_between(x, low, high, color=COLORS[mapping], alpha=0.18, linewidth=0)
+        line_with_band(axis, records, "layer", "value", **marks(mapping), label=LABELS[mapping])
     axis.set_xlabel("exit layer")
     axis.set_xlim(-0.2, layers + 0.2)
     axis.xaxis.set_major_locator(MultipleLocator(tick_step(layers)))
@@ -178,12 +179,8 @@ def early_exit_figure(table: Table, x: str, precision: float, about: str) -> Fig
         for kind, line, mark in (("early", LINES[mapping], ""), ("fixed", ":", MARKS[mapping])):
             records = [record for record in table if (record["mapping"], record["exit"]) == (mapping, kind)]
             records.sort(key=lambda record: record[x])
-            at, value, low, high = (
-                np.array([record[key] for record in records]) for key in (x, "precision", "low", "high")
-            )
-            color = COLORS[mapping]
-            axis.plot(at, value, color=color, linestyle=line, marker=mark, label=f"{mapping}, {kind} exit")
-            axis.fill_between(at, low, high, color=color, alpha=0.18, linewidth=0)
+            drawn: dict[str, Any] = {"color": COLORS[mapping], "linestyle": line, "marker": mark}
+            line_with_band(axis, records, x, "precision", **drawn, label=f"{mapping}, {kind} exit")
     axis.axhline(precision, color="0.4", linewidth=0.8, linestyle=(0, (1, 2)), label=f"Precision@1 of {precision:g}")
     if x == "mean_layers":
         axis.set(xlabel="layers run (mean)", title=f"Early exit against fixed exit\n{about}")

@@ -99,3 +99,22 @@ def test_a_mapping_has_the_same_colour_on_the_page_of_plots_as_in_the_figures(te
     encoding = json.loads(path.read_text(encoding="utf-8"))
     scale = encoding.get("spec", encoding)["encoding"]["color"]["scale"]
     assert dict(zip(scale["domain"], scale["range"], strict=True)).items() <= plots.COLORS.items()
+
+
+def test_a_band_stays_within_what_its_value_can_be():
+    figure, axis = plt.subplots()
+    rows = [{"step": 0, "value": 0.98, "low": 0.9, "high": 1.06}, {"step": 1, "value": 0.1, "low": -0.1, "high": 0.3}]
+    printing.line_with_band(axis, rows, "step", "value", (0, 1), color="k")
+    corners = axis.collections[0].get_paths()[0].vertices[:, 1]
+    assert (corners.min(), corners.max()) == (0, 1)
+    plt.close(figure)
+
+
+def test_a_legend_below_has_every_label_of_its_panels_once():
+    figure, axes = plt.subplots(1, 2)
+    for axis, names in zip(axes, (("a", "b"), ("b", "c")), strict=True):
+        for name in names:
+            axis.plot([0, 1], label=name)
+    printing.label_below(figure, axes, 3)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b", "c"]
+    plt.close(figure)

@@ -841,8 +841,21 @@ def test_a_thinned_curve_keeps_its_last_point():
     from tied_embeddings import figures
 
     _, axis = plt.subplots()
-    figures._band(axis, list(measures.curve({}, np.arange(0, 4020, 10), np.ones((2, 402)))), "k", "")
-    assert axis.lines[0].get_xdata()[[0, 1, -1]].tolist() == [0, 30, 4010]
+    rows = list(measures.curve({}, np.arange(0, 4020, 10), np.ones((2, 402))))
+    figures._curve(axis, rows, (0, 1), color="k")
+    assert axis.lines[-1].get_xdata()[[0, 1, -1]].tolist() == [0, 30, 4010]
+    plt.close()
+
+
+@pytest.mark.parametrize(("seeds", "lines", "bands"), [(5, 6, 0), (6, 1, 1)])
+def test_few_seeds_are_lines_of_their_own_and_many_a_band(seeds, lines, bands):
+    plt = pytest.importorskip("matplotlib.pyplot")
+    from tied_embeddings import figures
+
+    _, axis = plt.subplots()
+    rows = list(measures.curve({}, np.arange(3), np.linspace(0, 1, 3 * seeds).reshape(seeds, 3)))
+    figures._curve(axis, rows, (0, 1), color="k")
+    assert (len(axis.lines), len(axis.collections)) == (lines, bands)
     plt.close()
 
 

@@ -14,7 +14,16 @@ from mpl_toolkits.mplot3d.proj3d import proj_transform
 from character_embeddings.gradient import Demonstration
 from character_embeddings.network import CharacterModel
 from character_embeddings.vocabulary import UNKNOWN, Vocabulary
-from linear_shortcuts.figures import STYLE
+from linear_shortcuts.figures.printing import (
+    BLUE,
+    COLUMN,
+    PAGE,
+    SKY,
+    STYLE,
+    VERMILLION,
+    label_below,
+    label_points,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,33 +31,35 @@ if TYPE_CHECKING:
 
 Table = Sequence[Mapping[str, Any]]
 
-KINDS = {"vowel": "#c8102e", "consonant": "#1f5fbf", "other": "#555555"}
+KINDS = {"vowel": (VERMILLION, "o"), "consonant": (BLUE, "s"), "other": ("0.35", "^")}
 ELEVATION = 22  # degrees, of the eye above the three-dimensional scatter
-MAP_COLORS = {"linear": "#8fb0df", "affine": "#1f5fbf"}
+MAP_COLORS = {"linear": SKY, "affine": BLUE}
+MAP_MARKS = {"linear": "s", "affine": "o"}
 BASELINES = {"bigram": ":", "trigram": "--", "4-gram": "-.", "5-gram": (0, (5, 1, 1, 1, 1, 1))}
 
 
 def losses(steps: Mapping[str, Sequence[float]], epochs: Table, counted: Mapping[str, float], about: str) -> Figure:
     """Loss of every step, its running mean, and the validation loss at the end of every epoch."""
     with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(7, 4.2))
+        figure, axis = plt.subplots(figsize=(PAGE, 3.4))
         x = np.arange(1, len(steps["loss"]) + 1)
-        axis.plot(
-            x, steps["loss"], color="#1f5fbf", alpha=0.18, linewidth=0.4, label="train, every step", rasterized=True
-        )
-        axis.plot(x, steps["running"], color="#1f5fbf", linewidth=1.1, label="train, running mean")
+        axis.plot(x, steps["loss"], color=BLUE, alpha=0.18, linewidth=0.4, label="train, every step", rasterized=True)
+        axis.plot(x, steps["running"], color=BLUE, linewidth=1.1, label="train, running mean")
         ends = [epoch["steps"] for epoch in epochs]
-        axis.plot(
-            ends, [epoch["validation"] for epoch in epochs], "o-", color="#c8102e", markersize=4, label="validation"
-        )
+        axis.plot(ends, [epoch["validation"] for epoch in epochs], "o-", color=VERMILLION, label="validation")
         _baselines(axis, counted)
         shown = [epoch["validation"] for epoch in epochs] + list(counted.values())
-        axis.set(xlabel="steps", ylabel="loss", title=f"Training, {about}", xlim=(0, 1.01 * len(x)))
+        axis.set(
+            xlabel="steps",
+            ylabel="loss (nats), cut at the first steps",
+            title=f"Training, {about}",
+            xlim=(0, 1.01 * len(x)),
+        )
         axis.set_ylim(min(shown) - 0.25, max(*shown, steps["running"][min(len(x), 200) - 1]) + 0.2)
         axis.yaxis.set_major_formatter(FormatStrFormatter("%.2f"))
         axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-        legend = axis.legend(loc="upper right", fontsize=8, ncols=2, frameon=True, facecolor="white", edgecolor="none")
-        legend.get_lines()[0].set(alpha=0.5, linewidth=1.5)  # the line itself is too faint for a sample of it
+        label_below(figure, axis, 4)
+        figure.legends[0].get_lines()[0].set(alpha=0.5, linewidth=1.5)  # the line itself is too faint for a sample
     return figure
 
 
@@ -63,63 +74,28 @@ def embeddings(
     """The characters in three dimensions, (V, 3), and in the plane by t-SNE, (V, 2)."""
     # A bare dot or bar would hardly be seen as a label.
     labels = ["?" if token == UNKNOWN else token if token.isalnum() else f"“{token}”" for token in tokens]
-    colors = [KINDS[kind] for kind in kinds]
+    colors = [KINDS[kind][0] for kind in kinds]
     with plt.rc_context({**STYLE, "axes.axisbelow": True}):
-        figure = plt.figure(figsize=(11, 5.4))
+        figure = plt.figure(figsize=(PAGE, 3.8))
         space: Any = figure.add_subplot(1, 2, 1, projection="3d")
-        space.scatter(*points.T, c=colors, s=16, depthshade=False, alpha=0.6)
-        space.set_title(f"in three dimensions: {axes}", fontsize=10)
-        space.tick_params(labelsize=7)
+        space.set_title(f"in three dimensions: {axes}")
+        space.tick_params(labelsize=6, pad=-3)
         space.view_init(elev=ELEVATION, azim=clearest_view(points, kinds))
-        seen = np.stack(proj_transform(*points.T, space.get_proj())[:2], axis=1)
-        label_points(space, seen, labels, colors)
         flat = figure.add_subplot(1, 2, 2)
-        for kind, color in KINDS.items():
+        for kind, (color, mark) in KINDS.items():
             chosen = np.array([other == kind for other in kinds])
-            flat.scatter(plane[chosen, 0], plane[chosen, 1], c=color, s=30, alpha=0.5, label=kind)
+            space.scatter(*points[chosen].T, color=color, marker=mark, s=7, depthshade=False, alpha=0.6)
+            flat.scatter(plane[chosen, 0], plane[chosen, 1], color=color, marker=mark, s=10, alpha=0.5, label=kind)
         flat.set_aspect("equal", adjustable="datalim")
         flat.margins(0.1)
-        label_points(flat, plane, labels, colors)
-        flat.set_title("in the plane: t-SNE", fontsize=10)
-        flat.tick_params(labelsize=7)
-        flat.legend(loc="upper center", bbox_to_anchor=(0.5, -0.05), ncols=3, fontsize=9)
+        flat.set_title("in the plane: t-SNE")
+        label_below(figure, flat, 3)
         figure.suptitle(f"The learned vectors of the characters, {about}")
+        figure.draw_without_rendering()
+        seen = np.stack(proj_transform(*points.T, space.get_proj())[:2], axis=1)
+        label_points(space, seen, labels, colors)
+        label_points(flat, plane, labels, colors)
     return figure
-
-
-def label_points(axis: Axes, points: np.ndarray, labels: Sequence[str], colors: Sequence[str]) -> None:
-    """Write labels beside points (V, 2), each where it meets fewest of the points and of the labels before it."""
-    figure = axis.figure
-    figure.canvas.draw()  # the place of a point on the page is known only then
-    places = axis.transData.transform(points) * 72 / figure.dpi  # in points of the page
-    size, reach = 10.5, 9.0
-    taken = [(place, np.array([6.0, 6.0])) for place in places]  # centre, width and height
-    crowded = np.argsort([np.sort(np.linalg.norm(places - place, axis=1))[1:4].sum() for place in places])
-    for index in crowded:  # where there is least choice first
-        box = np.array([0.62 * size * len(labels[index]), size])
-        options: list[tuple[float, int, np.ndarray]] = []
-        for angle in np.radians(range(0, 360, 30)):
-            centre = places[index] + (reach + (box[0] - 0.62 * size) / 2) * np.array([np.cos(angle), np.sin(angle)])
-            options.append((sum(_overlap(centre, box, *other) for other in taken), len(options), centre))
-        centre = min(options, key=lambda option: option[:2])[2]
-        taken.append((centre, box))
-        axis.annotate(
-            labels[index],
-            points[index],
-            centre - places[index],
-            textcoords="offset points",
-            color=colors[index],
-            fontsize=size,
-            ha="center",
-            va="center_baseline",
-            parse_math=False,
-        )
-
-
-def _overlap(centre: np.ndarray, box: np.ndarray, other_centre: np.ndarray, other_box: np.ndarray) -> float:
-    """The area that two boxes, each of a centre and a width and height, have in common."""
-    shared = (box + other_box) / 2 - np.abs(centre - other_centre)
-    return float(np.prod(np.minimum(np.maximum(shared, 0), np.minimum(box, other_box))))
 
 
 def clearest_view(points: np.ndarray, kinds: Sequence[str]) -> int:
@@ -152,26 +128,25 @@ def shaded_one_hot(shown: Demonstration) -> np.ndarray:
 def gradient_identity(shown: Demonstration) -> Figure:
     """Δᵀ and G', whose product is the gradient of the embedding."""
     with plt.rc_context(STYLE):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 5), width_ratios=(1.15, 1))
+        figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 4.0), width_ratios=(1.15, 1))
         left.imshow(shaded_one_hot(shown), cmap="gray", interpolation="nearest", aspect="auto")
         places = [f"({b}, {t})" for b in range(shown.ids.shape[0]) for t in range(shown.ids.shape[1])]
-        left.set_xticks(range(len(places)), places, rotation=90, fontsize=7)
+        left.set_xticks(range(len(places)), places, rotation=90, fontsize=6)
         left.set(xlabel="(b, t)", ylabel="i (characters)", title="$Δ^T$, one column a place")
         limit = float(shown.upstream.abs().max())
         image = right.imshow(
-            shown.upstream, cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest", aspect="auto"
+            shown.upstream, cmap="PuOr", vmin=-limit, vmax=limit, interpolation="nearest", aspect="auto"
         )
-        right.set_yticks(range(len(places)), places, fontsize=7)
+        right.set_yticks(range(len(places)), places, fontsize=6)
         right.set(xlabel="j (embedding)", ylabel="(b, t)", title="$G'$, gradient of the vectors looked up")
         right.xaxis.set_major_locator(MaxNLocator(integer=True))
-        figure.colorbar(image, ax=right, shrink=0.8)
+        figure.colorbar(image, ax=right, shrink=0.8, label="gradient (white: 0)")
         for axis in (left, right):
             axis.grid(visible=False)
         verdict = f"largest difference {shown.max_difference:.1g}" + (", exactly equal" if shown.equal else "")
         figure.suptitle(
             "The gradient of an embedding is the product of the two, $Δ^T G'$\n"
-            f"against automatic differentiation: {verdict}",
-            fontsize=11,
+            f"against automatic differentiation: {verdict}"
         )
     return figure
 
@@ -180,21 +155,23 @@ def sweep(records: Table, counted: Mapping[str, float], about: str) -> Figure:
     """Validation loss over the size of the embedding, a line a block size."""
     blocks = sorted({record["block_size"] for record in records})
     with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(6.4, 4.2))
-        colors = plt.get_cmap("viridis")(np.linspace(0, 0.85, len(blocks)))
-        for block, color in zip(blocks, colors, strict=True):
+        figure, axis = plt.subplots(figsize=(COLUMN, 3.4))
+        colors = plt.get_cmap("cividis")(np.linspace(0, 0.85, len(blocks)))
+        for number, (block, color) in enumerate(zip(blocks, colors, strict=True)):
             chosen = sorted((r["embedding"], r["validation"]) for r in records if r["block_size"] == block)
-            axis.plot(*zip(*chosen, strict=True), "o-", color=color, markersize=4, label=f"block size {block}")
+            axis.plot(
+                *zip(*chosen, strict=True), "-", marker="os^Dv"[number % 5], color=color, label=f"block size {block}"
+            )
         _baselines(axis, counted)
         sizes = sorted({record["embedding"] for record in records})
         axis.set_xscale("log")
         axis.set_xticks(sizes, [str(size) for size in sizes])
         axis.xaxis.set_minor_locator(NullLocator())
         axis.set(
-            xlabel="embedding size", ylabel="validation loss (nats)", title=f"Block size and embedding size, {about}"
+            xlabel="embedding size", ylabel="validation loss (nats)", title=f"Block size and embedding size,\n{about}"
         )
         axis.yaxis.set_major_formatter(FormatStrFormatter("%.2f"))
-        axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+        label_below(figure, axis, 2)
     return figure
 
 
@@ -208,22 +185,22 @@ def maps(records: Table, own: float, counted: Mapping[str, float], about: str) -
     }
     x = np.arange(len(targets))
     with plt.rc_context({**STYLE, "axes.axisbelow": True}):
-        figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.4))
+        figure, axes = plt.subplots(1, 3, figsize=(PAGE, 2.7))
         for axis, key, title in zip(axes, ("r2", "precision_at_1"), ("r² of the target", "Precision@1"), strict=False):
             for place, (source, color) in enumerate(MAP_COLORS.items()):
                 values = shown[key, source]
                 bars = axis.bar(x + 0.36 * (place - 0.5), values, width=0.34, color=color, label=source)
-                axis.bar_label(bars, fmt="{:.2f}", fontsize=7, padding=1)
+                axis.bar_label(bars, fmt="{:.2f}", fontsize=5.5, padding=1)  # as the numbers in a heatmap
             axis.axhline(0, color="0.3", linewidth=0.8)
             axis.set_title(title)
         axes[0].set_ylim(min(0, *shown["r2", "linear"]) - 0.12, 1.12)
         axes[1].set_ylim(0, 1.12)
         for source, color in MAP_COLORS.items():
-            axes[2].plot(x, shown["loss", source], "o", color=color, markersize=7, label=source)
-        axes[2].axhline(own, color="#c8102e", linewidth=1, label=f"network ({own:.4f})")
+            axes[2].plot(x, shown["loss", source], MAP_MARKS[source], color=color, markersize=5, label=source)
+        axes[2].axhline(own, color=VERMILLION, linewidth=1, label=f"network ({own:.4f})")
         _baselines(axes[2], counted)
         axes[2].set_title("loss (nats)")
-        axes[2].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+        label_below(figure, axes[2], 4)
         for axis in axes:
             axis.set_xticks(x, targets)
             axis.set_xlim(-0.6, len(targets) - 0.4)
@@ -240,7 +217,7 @@ def architecture(network: CharacterModel, vocabulary: Vocabulary, context: str, 
     emb, width = network.embedding.embedding_dim, network.hidden.out_features
     size = len(context)
     with plt.rc_context({**STYLE, "axes.grid": False}):
-        figure, axis = plt.subplots(figsize=(10, 3.9))
+        figure, axis = plt.subplots(figsize=(PAGE, 2.9))
         axis.set(xlim=(-0.4, 12.6), ylim=(-0.9, 4.5))
         axis.axis("off")
         heights = np.linspace(3.6, 0.0, size) if size > 1 else np.array([1.8])
@@ -262,9 +239,9 @@ def architecture(network: CharacterModel, vocabulary: Vocabulary, context: str, 
         for row, number in enumerate(best):
             y = 3.5 - 0.5 * row
             token = vocabulary.tokens[number]
-            axis.text(10.55, y, token, ha="center", va="center", fontsize=10)
-            axis.add_patch(Rectangle((10.75, y - 0.15), 1.3 * chances[number] / chances.max(), 0.3, color="#1f5fbf"))
-            axis.text(12.1, y, f"{chances[number]:.2f}", va="center", fontsize=8)
+            axis.text(10.55, y, token, ha="center", va="center", fontsize=7.5)
+            axis.add_patch(Rectangle((10.75, y - 0.15), 1.3 * chances[number] / chances.max(), 0.3, color=BLUE))
+            axis.text(12.1, y, f"{chances[number]:.2f}", va="center")
         for x, text in (
             (0.35, "context"),
             (2.75, "look-up"),
@@ -272,8 +249,8 @@ def architecture(network: CharacterModel, vocabulary: Vocabulary, context: str, 
             (6.95, "hidden"),
             (9.05, "logits"),
         ):
-            axis.text(x, -0.7, text, ha="center", fontsize=9, color="0.3")
-        axis.text(11.4, -0.7, "next character", ha="center", fontsize=9, color="0.3")
+            axis.text(x, -0.7, text, ha="center", fontsize=7, color="0.3")
+        axis.text(11.4, -0.7, "next character", ha="center", fontsize=7, color="0.3")
         parameters = sum(parameter.numel() for parameter in network.parameters())
         axis.set_title(f"From {size} characters to the next: {parameters:,} parameters")
     return figure
@@ -281,10 +258,10 @@ def architecture(network: CharacterModel, vocabulary: Vocabulary, context: str, 
 
 def _box(axis: Axes, x: float, y: float, width: float, height: float, color: Any, text: str) -> None:
     axis.add_patch(Rectangle((x, y), width, height, facecolor=color, edgecolor="0.3", linewidth=0.8))
-    axis.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=9)
+    axis.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=6.5)
 
 
 def _arrow(axis: Axes, start: tuple[float, float], end: tuple[float, float], text: str = "") -> None:
     axis.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=9, color="0.3", linewidth=0.9))
     if text:
-        axis.text((start[0] + end[0]) / 2, start[1] + 0.12, text, ha="center", va="bottom", fontsize=8)
+        axis.text((start[0] + end[0]) / 2, start[1] + 0.12, text, ha="center", va="bottom", fontsize=6.5)

@@ -17,14 +17,14 @@ from torch import Tensor
 from lambda_bert.pairs import PairDataset
 from lambda_bert.pretraining import IGNORED, PairCollator, head_on_labels
 from lambda_bert.settings import Settings
-from linear_shortcuts.figures import STYLE
+from linear_shortcuts.figures.printing import BLUE, ORANGE, PAGE, STYLE, label_below
 from linear_shortcuts.files import artifacts
 from linear_shortcuts.settings import one_thread
 
 Batch = dict[str, Tensor]
 NAMES = {"bert": "BERT", "lambdabert": "LambdaBERT"}
 WITHOUT_CONTEXT = "without context"
-COLORS = {"bert": "tab:gray", "lambdabert": "tab:blue"}
+LINES = {"bert": ("s--", ORANGE), "lambdabert": ("o-", BLUE)}
 STAGE = "studies/lambda_bert/02_pretrain.py"
 
 
@@ -143,23 +143,23 @@ def training_figure(
         "eval_pair_accuracy": f"{task.upper()}: accuracy",
     }
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, 3, figsize=(12, 3.4))
+        figure, axes = plt.subplots(1, 3, figsize=(PAGE, 2.6))
         for axis, (key, label) in zip(axes, panels.items(), strict=True):
             for name, model in found.items():
                 lines = [line for line in model["log"] if key in line]
                 steps, values = [line["step"] for line in lines], [line[key] for line in lines]
-                axis.plot(steps, values, marker="o", markersize=3, color=COLORS[name], label=NAMES[name])
+                line, color = LINES[name]
+                axis.plot(steps, values, line, color=color, label=NAMES[name])
             axis.set_xlabel("steps")
             axis.set_ylabel(label)
         for axis, key in zip(axes, ("mask_loss", "visible_loss"), strict=False):
-            axis.axhline(without_context[key], color="0.6", linestyle="--", linewidth=1, label=WITHOUT_CONTEXT)
+            axis.axhline(without_context[key], color="0.4", linestyle=":", linewidth=1, label=WITHOUT_CONTEXT)
         majority = next(iter(found.values()))["results"]["pair_majority"]
-        axes[2].axhline(majority, color="0.6", linestyle="--", linewidth=1, label="the commoner label")
+        axes[2].axhline(majority, color="0.4", linestyle="-.", linewidth=1, label="the commoner label")
         pairs = next(iter(found.values()))["results"]["pairs"]
         error = math.sqrt(majority * (1 - majority) / pairs)
         axes[2].axhspan(majority - 2 * error, majority + 2 * error, color="0.9", label="± 2 standard errors of it")
         axes[2].set_ylim(min(0.4, axes[2].get_ylim()[0]), max(0.7, axes[2].get_ylim()[1]))
-        for axis in axes:
-            axis.legend(fontsize=9)
+        label_below(figure, axes, 5)
         figure.suptitle(f"Held-out scores while pre-training, {about}")
     return figure

@@ -22,6 +22,9 @@ from tied_embeddings.settings import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+COLORS = (printing.BLUE, printing.VERMILLION, printing.GREEN, printing.PURPLE, printing.ORANGE, printing.SKY)
+LINES = ("-", "--", "-.", ":")
+
 
 def accuracy(
     runs: Mapping[str, tuple[Run, Path]],
@@ -34,8 +37,8 @@ def accuracy(
 ) -> Figure:
     """Accuracy over epochs: a moving average, every `stride`-th point, up to `cutoff`."""
     with plt.rc_context(printing.STYLE):
-        figure, axis = plt.subplots(figsize=(5.6, 3.9))
-        for label, (run, folder) in runs.items():
+        figure, axis = plt.subplots(figsize=(printing.COLUMN, 2.8))
+        for number, (label, (run, folder)) in enumerate(runs.items()):
             if run.log is None or run.log.split == "train":
                 raise InputError(f"{folder} has no log of evaluations; train it with the log callback")
             lines = [line for line in measures.read_log(folder / run.log.validation_epoch) if line["set"] == name]
@@ -43,11 +46,17 @@ def accuracy(
             if len(values) < window:
                 raise InputError(f"{folder} has {len(values)} evaluations up to the cutoff; choose a smaller --window")
             smooth = np.convolve(values, np.ones(window) / window, mode="valid")
-            axis.plot(epochs[window - 1 :][::stride], smooth[::stride], label=label)
+            axis.plot(
+                epochs[window - 1 :][::stride],
+                smooth[::stride],
+                LINES[number % 4],
+                color=COLORS[number % 6],
+                label=label,
+            )
         if reference is not None:
             axis.axhline(reference, color="0.3", linestyle="--", linewidth=1)
-        axis.set(xlabel="epochs", ylabel=f"accuracy, {name}", ylim=(0, 1), title=title)
-        axis.legend()
+        axis.set(xlabel="epochs", ylabel=f"accuracy, {name}", ylim=(0, 1.02), title=title)
+        printing.label_below(figure, axis, 2)
     return figure
 
 
@@ -75,14 +84,25 @@ def distances(
         raise InputError(f"--y-limits has {len(y_limits)} numbers; give two, such as 0,4")
     colors = matplotlib.colormaps[palette].resampled(max(len(pairs), 2))
     with plt.rc_context(printing.STYLE):
-        figure, axis = plt.subplots(figsize=(5.6, 3.9))
+        figure, axis = plt.subplots(figsize=(printing.COLUMN, 2.8))
         for number, (label, pair) in enumerate(pairs.items()):
             if not all(0 <= one < vocabulary for one in pair):
                 raise InputError(f"--pair names {pair[0]},{pair[1]}, but symbols are 0 to {vocabulary - 1}")
             steps = np.arange(len(values))[::stride] * every
-            axis.plot(steps, values[::stride, pair[0], pair[1]], color=colors(number), label=label)
-        axis.set(xlabel="steps", ylabel="distance", ylim=tuple(y_limits), title=title)
-        axis.legend(fontsize=8, ncols=1 + len(pairs) // 8)
+            axis.plot(
+                steps,
+                values[::stride, pair[0], pair[1]],
+                linestyle=LINES[number % 4],
+                color=colors(number),
+                label=label,
+            )
+        axis.set(
+            xlabel="steps",
+            ylabel=f"Euclidean distance (axis {y_limits[0]:g} to {y_limits[1]:g})",
+            ylim=tuple(y_limits),
+            title=title,
+        )
+        printing.label_below(figure, axis, 3)
     return figure
 
 
@@ -95,8 +115,8 @@ def embeddings(folder: Path, side: str, title: str) -> Figure:
     centred = vectors - vectors.mean(0)
     points = centred @ torch.linalg.svd(centred, full_matrices=False).Vh[:2].T
     with plt.rc_context(printing.STYLE):
-        figure, axis = plt.subplots(figsize=(4.6, 4.2))
-        axis.scatter(points[:, 0].numpy(), points[:, 1].numpy(), s=12)
+        figure, axis = plt.subplots(figsize=(printing.COLUMN, 3.2))
+        axis.scatter(points[:, 0].numpy(), points[:, 1].numpy(), s=8, color=printing.BLUE)
         for number, point in enumerate(points.tolist()):
             axis.annotate(f" {number}", point)
         axis.set(xlabel="first component", ylabel="second component", title=title, aspect="equal")

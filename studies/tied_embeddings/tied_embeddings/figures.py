@@ -13,7 +13,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-from linear_shortcuts.figures import STYLE
+from linear_shortcuts.figures.printing import (
+    BLUE,
+    COLUMN,
+    GREEN,
+    PAGE,
+    PURPLE,
+    STYLE,
+    VERMILLION,
+    label_below,
+    line_with_band,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,9 +33,15 @@ Rows = Sequence[Mapping[str, Any]]
 
 SIDES = {"input": "untied, input embeddings", "output": "untied, output embeddings", "tied": "tied embeddings"}
 NAMES = {"input": "input_embeddings", "output": "output_embeddings", "tied": "embeddings_wt"}
-HOLDS, VIOLATES = "#1f5fbf", "#c8102e"
-VARIANTS = {"untied": "#555555", "tied": "#7b1fa2"}
+HOLDS: dict[str, Any] = {"color": BLUE, "linestyle": "-"}
+VIOLATES: dict[str, Any] = {"color": VERMILLION, "linestyle": "--"}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "untied": {"color": GREEN, "linestyle": "-"},
+    "tied": {"color": PURPLE, "linestyle": "-."},
+}
 POINTS = 200  # drawn of a curve at most
+CUT_AT = 4  # the same distances on all figures, so that they can be laid side by side
+DISTANCE = f"Euclidean distance (axis 0 to {CUT_AT})"
 
 
 def figures_of(experiment: str, found: Mapping[str, Any]) -> dict[str, Figure]:
@@ -33,15 +49,15 @@ def figures_of(experiment: str, found: Mapping[str, Any]) -> dict[str, Figure]:
     with plt.rc_context({**STYLE, "figure.max_open_warning": 0}):
         drawn = {}
         for side, name in NAMES.items():
-            figure, axis = plt.subplots(figsize=(4.6, 3.5))
+            figure, axis = plt.subplots(figsize=(COLUMN, 2.8))
             distances(axis, found["curves"], side)
-            axis.set(title=f"{experiment}: {SIDES[side]}", ylabel="distance")
-            axis.legend()
+            axis.set(title=f"{experiment}: {SIDES[side]}", ylabel=DISTANCE)
+            label_below(figure, axis, 2)
             drawn[name] = figure
-        figure, axis = plt.subplots(figsize=(4.6, 3.5))
+        figure, axis = plt.subplots(figsize=(COLUMN, 2.8))
         accuracies(axis, found)
         axis.set(title=f"{experiment}: accuracy, train strings", ylabel="accuracy")
-        axis.legend(loc="lower right")
+        label_below(figure, axis, 2)
         drawn["accuracies"] = figure
     return drawn
 
@@ -49,47 +65,56 @@ def figures_of(experiment: str, found: Mapping[str, Any]) -> dict[str, Figure]:
 def grid(found: Mapping[str, Mapping[str, Any]], titles: Mapping[str, str], title: str) -> Figure:
     """A row for every experiment: distances of untied input, untied output and tied embeddings, and accuracies."""
     with plt.rc_context({**STYLE, "figure.max_open_warning": 0}):
-        figure, axes = plt.subplots(len(found), 4, figsize=(12.5, 2.6 * len(found) + 0.5), squeeze=False, sharex="row")
+        figure, axes = plt.subplots(len(found), 4, figsize=(PAGE, 1.5 * len(found) + 0.9), squeeze=False, sharex="row")
         for row, (experiment, own) in zip(axes, found.items(), strict=True):
-            for axis, (side, about) in zip(row, SIDES.items(), strict=False):
+            for axis, side in zip(row, SIDES, strict=False):
                 distances(axis, own["curves"], side)
-                axis.set(title=about)
             accuracies(row[3], own)
-            row[3].set(title="accuracy on train strings")
-            row[0].set_ylabel(f"{titles.get(experiment, experiment)}\ndistance")
-            row[0].legend(fontsize=8)
-            row[3].legend(fontsize=8, loc="lower right")
-        figure.suptitle(title)
+            row[0].set_ylabel(titles.get(experiment, experiment).replace(", ", ",\n"))
+            for axis in row:
+                axis.set_xlabel("steps" if row is axes[-1] else "")
+        for axis, about in zip(axes[0], (*SIDES.values(), "accuracy on train strings"), strict=True):
+            axis.set_title(about.replace(", ", ",\n"))
+        label_below(figure, axes, 4)
+        figure.suptitle(f"{title}\n{DISTANCE}; {_seeds(next(iter(found.values()))['curves'])}")
     return figure
 
 
+def _seeds(curves: Rows) -> str:
+    return "thin lines: single seeds" if curves[0].get("seeds") else "bands: 95 % of the mean over seeds"
+
+
 def distances(axis: Axes, curves: Rows, side: str) -> None:
-    """Mean distance of every shown pair over steps, with the 95 % interval of the mean over seeds."""
+    """Mean distance over seeds of every shown pair over steps."""
     for pair in dict.fromkeys(row["pair"] for row in curves if row["curve"] == side):
         rows = [row for row in curves if (row["curve"], row["pair"]) == (side, pair)]
         violates = rows[0]["violates"]
         label = f"{pair}, {'different' if violates else 'equal'} contexts"
-        _band(axis, rows, VIOLATES if violates else HOLDS, label)
-    axis.set_ylim(0, 4)
+        _curve(axis, rows, (0, np.inf), **(VIOLATES if violates else HOLDS), label=label)
+    axis.set_ylim(0, CUT_AT)
 
 
 def accuracies(axis: Axes, found: Mapping[str, Any], name: str = "train-fresh") -> None:
     """Mean accuracy of tied and untied models over steps; dashed, the optimum with as many ones as zeros."""
-    for variant, color in VARIANTS.items():
+    for variant, drawn in VARIANTS.items():
         rows = [row for row in found["curves"] if (row["variant"], row["curve"]) == (variant, name)]
-        _band(axis, rows, color, variant)
+        _curve(axis, rows, (0, 1), **drawn, label=variant)
     axis.axhline(
         found["optima"]["published"]["accuracy"], color="0.3", linestyle="--", linewidth=1, label="published optimum"
     )
     axis.axhline(found["optima"]["without_parity"], color="0.6", linestyle=":", linewidth=1, label="without parity")
-    axis.set_ylim(0, 1)
+    axis.set_ylim(0, 1.02)
 
 
-def _band(axis: Axes, rows: Rows, color: str, label: str) -> None:
+def _curve(axis: Axes, rows: Rows, within: tuple[float, float], **drawn: Any) -> None:
+    """The mean over seeds, and behind it the seeds themselves if they are few, else the interval of the mean."""
     stride = max(1, -(-len(rows) // POINTS))
     rows = [row for number, row in enumerate(rows) if number % stride == 0 or number == len(rows) - 1]
-    step, value, low, high = (np.array([row[key] for row in rows]) for key in ("step", "value", "low", "high"))
-    axis.plot(step, value, color=color, label=label)
-    axis.fill_between(step, np.clip(low, 0, None), high, color=color, alpha=0.15, linewidth=0)
-    axis.set(xlabel="steps", xlim=(0, max(1, step[-1])))
+    steps = [row["step"] for row in rows]
+    if rows[0].get("seeds"):
+        axis.plot(steps, [row["seeds"] for row in rows], color=drawn["color"], linewidth=0.4, alpha=0.6)
+        axis.plot(steps, [row["value"] for row in rows], **drawn)
+    else:
+        line_with_band(axis, rows, "step", "value", within, **drawn)
+    axis.set(xlabel="steps", xlim=(0, max(1, steps[-1])))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 1000:g}k" if x else "0"))

@@ -156,13 +156,17 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line)["message"] for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+FEW_SEEDS = 5  # so many lines can be told apart in a figure
+
+
 def curve(about: Mapping[str, Any], steps: np.ndarray, values: np.ndarray) -> Iterator[dict[str, Any]]:
-    """Mean over seeds of values (R, T), with the 95 % interval of the mean by Student's t."""
+    """Mean over seeds of values (R, T), with the 95 % interval of the mean by Student's t; of few seeds also each."""
     means = values.mean(0)
     half = interval(len(values)) * values.std(0, ddof=1) if len(values) > 1 else np.zeros_like(means)
-    for step, mean, width in zip(steps, means, half, strict=True):
+    for step, mean, width, own in zip(steps, means, half, values.T, strict=True):
         yield {
             **about, "step": int(step), "value": float(mean), "low": float(mean - width), "high": float(mean + width),
+            "seeds": own.tolist() if len(own) <= FEW_SEEDS else [],
         }  # fmt: skip
 
 

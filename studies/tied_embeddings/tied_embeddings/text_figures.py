@@ -9,7 +9,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import StrMethodFormatter
 
-from linear_shortcuts.figures import STYLE
+from linear_shortcuts.figures.printing import (
+    BLUE,
+    GREEN,
+    PAGE,
+    PURPLE,
+    SKY,
+    STYLE,
+    VERMILLION,
+    label_below,
+    line_with_band,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,37 +27,40 @@ if TYPE_CHECKING:
 
 Table = Sequence[Mapping[str, Any]]
 
-PAIRS = {"clones": ("a word and its clone", "#c8102e"), "random": ("two different words", "#555555")}
-
-
+PAIRS = {"clones": ("a word and its clone", VERMILLION), "random": ("two different words", "0.35")}
 VARIANTS = {"tied": "-", "untied": "--"}
 
 
 def clones(table: Table, log: Table, about: str) -> Figure:
     """A word and its clone against two different words: as vectors (above) and as the model uses them (below)."""
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(2, 3, figsize=(10.5, 6.4), sharex=True)
+        figure, axes = plt.subplots(2, 3, figsize=(PAGE, 4.4), sharex=True)
         for axis, what in zip(axes[0], ("tied", "untied, input", "untied, output"), strict=True):
             for kind, (label, color) in PAIRS.items():
-                _band(axis, [row for row in table if (row["what"], row["pairs"]) == (what, kind)], color, "-", label)
+                rows = [row for row in table if (row["what"], row["pairs"]) == (what, kind)]
+                mark = "o" if kind == "clones" else "s"
+                line_with_band(axis, rows, "step", "distance", (0, np.inf), color=color, marker=mark, label=label)
             axis.set(title=what, ylim=(0, 1.08 * max(row["high"] for row in table if "odds" not in row["what"])))
         axes[0, 0].set_ylabel("Euclidean distance")
-        axes[0, 0].legend(loc="lower left")
         odds, exchange, loss = axes[1]
         for variant, line in VARIANTS.items():
             rows = [row for row in log if row["variant"] == variant]
             steps = [row["step"] for row in rows]
             for kind, (_, color) in PAIRS.items():
                 wanted = (f"{variant}, log odds", kind)
-                _band(odds, [row for row in table if (row["what"], row["pairs"]) == wanted], color, line, variant)
+                found = [row for row in table if (row["what"], row["pairs"]) == wanted]
+                line_with_band(odds, found, "step", "distance", (0, np.inf), color=color, linestyle=line)
                 name = "exchange_clones" if kind == "clones" else "exchange_words"
                 exchange.plot(steps, [row[name] for row in rows], line, color=color)
-            loss.plot(steps, [row["loss"] for row in rows], line, color="#1f5fbf", label=variant)
+            loss.plot(steps, [row["loss"] for row in rows], line, color=BLUE, label=variant)
         odds.set(title="log odds, root mean square", ylabel="nats", ylim=(0, None))
         exchange.set(title="exchanged: how far guesses move", ylabel="KL divergence (nats)", ylim=(0, None))
         loss.set(title="validation loss without the coin", ylabel="nats per masked token")
-        loss.set_ylim(top=np.percentile([row["loss"] for row in log], 85) + 0.2)
-        loss.legend()
+        top = np.percentile([row["loss"] for row in log], 85) + 0.2
+        if top < max(row["loss"] for row in log):
+            loss.set_ylabel(f"nats per masked token (cut at {top:.1f})")
+        loss.set_ylim(top=top)
+        label_below(figure, (axes[0, 0], loss), 4)
         for axis in axes[1]:
             axis.set(xlabel="steps", xlim=(0, None))
             axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
@@ -55,14 +68,8 @@ def clones(table: Table, log: Table, about: str) -> Figure:
     return figure
 
 
-def _band(axis: Axes, rows: Table, color: str, line: str, label: str) -> None:
-    x, mean, low, high = (np.array([row[key] for row in rows]) for key in ("step", "distance", "low", "high"))
-    axis.plot(x, mean, line, color=color, label=label)
-    axis.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
-
-
-SHAPES = ("#1f5fbf", "#d97706", "#2e7d32", "#7b1fa2")
-ROLES = {"input": "#8fb0df", "output": "#1f5fbf"}
+SHAPES = ((BLUE, "-"), (VERMILLION, "--"), (GREEN, "-."), (PURPLE, ":"))
+ROLES = {"input": SKY, "output": BLUE}
 GROUPS = {"alike": "alike in\nboth roles", "output alike": "as outputs\nonly", "input alike": "as inputs\nonly"}
 
 
@@ -72,7 +79,7 @@ def when_to_tie(gaps: Table, agreements: Table, pairs: Table, about: str) -> Fig
     gaps, agreements, pairs: the tables of the report, of models that were trained both ways.
     """
     with plt.rc_context({**STYLE, "axes.axisbelow": True}):
-        figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4.3), width_ratios=(1, 1.15, 1))
+        figure, (left, middle, right) = plt.subplots(1, 3, figsize=(PAGE, 4.6), width_ratios=(1, 1.15, 1))
         _gaps(left, gaps, {row["model"]: row["held_out_loss"] for row in agreements})
         _followed(middle, agreements)
         _pairs(right, pairs)
@@ -82,24 +89,23 @@ def when_to_tie(gaps: Table, agreements: Table, pairs: Table, about: str) -> Fig
 
 def _gaps(axis: Axes, table: Table, held_out: Mapping[str, float]) -> None:
     ends = {}
-    for color, shape in zip(SHAPES, dict.fromkeys(row["shape"] for row in table), strict=False):
+    for (color, line), shape in zip(SHAPES, dict.fromkeys(row["shape"] for row in table), strict=False):
         rows = [row for row in table if row["shape"] == shape]
-        x, gap, low, high = (np.array([row[key] for row in rows]) for key in ("step", "gap", "low", "high"))
-        axis.plot(x, gap, "o-", markersize=3, color=color, label=shape)
-        axis.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
+        line_with_band(axis, rows, "step", "gap", color=color, linestyle=line, marker="o", label=shape)
         ends[shape] = held_out[f"{shape}_untied"] - held_out[f"{shape}_tied"]
-        axis.plot(x[-1], ends[shape], "D", markersize=7, markerfacecolor="white", color=color, zorder=3)
-    axis.plot([], [], "D", markersize=7, markerfacecolor="white", color="0.3", label="held out, at the end")
+        axis.plot(rows[-1]["step"], ends[shape], "D", markersize=5, markerfacecolor="white", color=color, zorder=3)
+    axis.plot([], [], "D", markersize=5, markerfacecolor="white", color="0.3", label="held out, at the end")
     axis.axhline(0, color="0.3", linewidth=0.8)
     # A single unstable step of training would make the rest of the picture flat.
     edges = np.percentile([row[key] for row in table for key in ("low", "high")], (3, 97))
     limit = 1.6 * max(0.02, *np.abs(edges), *map(abs, ends.values()))
     axis.set(title="1. What does tying cost?", xlabel="training steps", xlim=(0, None), ylim=(-limit, limit))
-    axis.set_ylabel("training loss, untied minus tied (nats per token)")
+    cut = f"\ncut at ±{limit:.2f}" if any(max(-row["low"], row["high"]) > limit for row in table) else ""
+    axis.set_ylabel(f"training loss, untied minus tied (nats per token){cut}")
     axis.annotate("tied is better", (0.98, 0.97), xycoords="axes fraction", ha="right", va="top", color="0.3")
     axis.annotate("untied is better", (0.98, 0.03), xycoords="axes fraction", ha="right", va="bottom", color="0.3")
     axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axis.legend(loc="upper left")
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
 
 
 def _followed(axis: Axes, table: Table) -> None:
@@ -115,13 +121,13 @@ def _followed(axis: Axes, table: Table) -> None:
             label=f"{learned} vectors, {counted} role",
         )
     axis.axhline(0, color="0.3", linewidth=0.8)
-    names = [f"{row['model'].replace('_', chr(10))}\nroles agree: {row['text_agreement']:.2f}" for row in table]
-    axis.set_xticks(x, names, fontsize=7)
+    names = [f"{row['model'].replace('_', ' ')} ({row['text_agreement']:.2f})" for row in table]
+    axis.set_xticks(x, names, rotation=20, ha="right", rotation_mode="anchor")
     axis.grid(visible=False, axis="x")
     top = max(row[f"{a}_follows_{b}"] for row in table for a in ROLES for b in ROLES)
-    axis.set(title="2. Which role of tokens do vectors reflect?", ylabel="rank correlation of distances")
-    axis.set_ylim(0, 1.45 * top)
-    axis.legend(fontsize=8, loc="upper center", ncols=2)
+    axis.set(title="2. Which role do vectors reflect?", ylabel="rank correlation of distances")
+    axis.set_ylim(min(0, *(row[f"{a}_follows_{b}"] for row in table for a in ROLES for b in ROLES)), 1.1 * top)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), title="in brackets: agreement of roles")
 
 
 def _pairs(axis: Axes, table: Table) -> None:
@@ -134,15 +140,14 @@ def _pairs(axis: Axes, table: Table) -> None:
         ratio = np.array([rows[groups[place]]["ratio"] for place in places])
         half = np.array([rows[groups[place]]["high"] for place in places]) - ratio
         shift = (number - (2 * len(models) - 1) / 2) * 0.13
+        color, _ = SHAPES[number // 2 % len(SHAPES)]
         axis.errorbar(
-            x[places] + shift, ratio, half, fmt="o" if role == "input" else "s", color=SHAPES[number // 2], capsize=2,
+            x[places] + shift, ratio, half, fmt="o" if role == "input" else "s", color=color, capsize=2,
             markerfacecolor="white" if role == "input" else None, label=f"{model.replace('_', ' ')}, {role}",
         )  # fmt: skip
     axis.axhline(1, color="0.3", linewidth=0.8)
-    axis.set_xticks(x, [GROUPS[group] for group in groups], fontsize=9)
+    axis.set_xticks(x, [GROUPS[group] for group in groups], fontsize=6.5)  # three of two words below a narrow panel
     axis.set_xlim(-0.6, len(groups) - 0.4)
     axis.grid(visible=False, axis="x")
-    axis.set(title="3. Pairs of tokens, by their use in the text", ylabel="distance relative to random pairs")
-    bottom, top = axis.get_ylim()
-    axis.set_ylim(bottom, top + 0.3 * (top - bottom))  # room for the legend
-    axis.legend(fontsize=7.5, loc="upper center", ncols=2, columnspacing=1)
+    axis.set(title="3. Pairs of tokens by use", ylabel="distance relative to random pairs")
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
