@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 import venv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,8 +97,8 @@ class Report:
 class Copy:
     """A copy of the repository in which `dvc repro` runs in half a minute."""
 
-    def __init__(self, folder: Path, sentences: int) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, sentences: int, asked: Sequence[str] = ()) -> None:
+        self.folder, self.asked = folder, asked
         ignored = shutil.ignore_patterns("cache", "tmp", "__pycache__")
         for name in ("dvc.yaml", ".dvc", ".dvcignore", "stages", "linear_shortcuts", "models"):
             source = REPOSITORY / name
@@ -159,7 +159,8 @@ class Copy:
 
     def repro(self) -> subprocess.Popen[bytes]:
         log = open(self.folder / "dvc.log", "wb")  # noqa: SIM115 - the child holds it
-        command = [*DVC, "repro", "--no-run-cache"]  # a cached result would make the run that is to be killed unneeded
+        # A cached result would make the run that is to be killed unneeded.
+        command = [*DVC, "repro", "--no-run-cache", *self.asked]
         return subprocess.Popen(
             command, cwd=self.folder, env=self.environment, start_new_session=True, stdout=log, stderr=log
         )
@@ -313,9 +314,13 @@ def _leftovers(copy: Copy) -> Iterator[Path]:
             yield path
 
 
-def run(kills: int, targets: tuple[Target, ...], sentences: int, seed: int, folder: Path, show: Any = print) -> Report:
-    """Kill `kills` times in all, turn by turn; `show` is told how it goes."""
-    copy = Copy(folder, sentences)
+def run(kills: int, targets: tuple[Target, ...], sentences: int, seed: int, folder: Path,
+        asked: Sequence[str] = (), show: Any = print) -> Report:  # fmt: skip
+    """Kill `kills` times in all, turn by turn; `show` is told how it goes.
+
+    asked: the stages that dvc is asked for, and runs with what they need; none: the whole pipeline.
+    """
+    copy = Copy(folder, sentences, asked)
     process = copy.repro()
     if process.wait():
         raise RuntimeError(copy.log())

@@ -1,11 +1,13 @@
 """A toy study: two tiny checkpoints and a text file in a folder, and the stage scripts run on them."""
 
 import os
+import runpy
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 import yaml
 
@@ -17,6 +19,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 STAGES = sorted((REPOSITORY / "stages").glob("[0-9]*.py"))
 WORDS = ["the", "cat", "dog", "tree", "house", "river", "runs", "sees", "finds", "likes",
          "a", "small", "big", "old", "red", "blue", "quickly", "now", "here"]  # fmt: skip
+
+# A user's environment: the hub is not switched off, and would be told who asks.
+SECRET = "hf_doNotTellThisToAnybody0123456789"
+OF_A_USER = {"HF_HUB_OFFLINE": None, "HF_TOKEN": SECRET, "HF_HUB_VERBOSITY": "debug"}
 
 # Runs stages one after the other in one process, without network.
 DRIVER = """
@@ -77,6 +83,15 @@ def run_stages(folder, model, stages, expect=0, before="", **environment):
     )  # fmt: skip
     assert expect is None or result.returncode == expect, result.stderr
     return result
+
+
+def run_here(folder, model, stages):
+    """Run stages in this process, which has torch loaded already; an `InputError` comes through as it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for path in stages:
+            patch.setattr(sys, "argv", [str(path)] + ([] if path.name.startswith("01_") else ["--model", model]))
+            runpy.run_path(str(path))["main"]()
 
 
 def stage(number):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import math
 import re
 import types
@@ -32,6 +33,8 @@ def between(minimum: float, maximum: float, **kwargs: Any) -> Any:
 _CHARACTERS = 200_000  # some 20 times the file this project ships
 _NODES = 50_000
 _DEPTH = 50
+
+_type_hints = functools.cache(typing.get_type_hints)  # it evaluates each annotation anew
 
 
 def _loader() -> Any:
@@ -131,7 +134,7 @@ def _build_dataclass(kind: Any, value: Any, key: str) -> Any:
     for name in value:
         if name not in known:
             raise InputError(f"unknown key {_dotted(key, name)}{_did_you_mean(name, known)}")
-    hints = typing.get_type_hints(kind)
+    hints = _type_hints(kind)
     built = {}
     for name, item in known.items():
         dotted = _dotted(key, name)
@@ -155,7 +158,7 @@ def _build_union(options: tuple[Any, ...], value: Any, key: str) -> Any:
     if len(options) == 1:
         return build(options[0], value, key)
     # Dataclasses told apart by their `source`, as the corpora are.
-    by_source = {typing.get_args(typing.get_type_hints(option)["source"])[0]: option for option in options}
+    by_source = {typing.get_args(_type_hints(option)["source"])[0]: option for option in options}
     source = _mapping(value, key).get("source")
     if not isinstance(source, str) or source not in by_source:
         raise _wrong(_dotted(key, "source"), source, f"one of {', '.join(by_source)}", suggest=(source, by_source))
