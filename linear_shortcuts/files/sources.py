@@ -43,20 +43,21 @@ def closure(path: Path) -> set[Path]:
 def own_imports(path: Path) -> set[Path]:
     """Our own files that one file imports: a name that a room's door hands out leads to the module behind it.
 
-    A door itself imports nothing until it is asked.
+    A door itself imports nothing until it is asked; who imports a room whole may ask for all that it hands out.
     """
-    if path.name == "__init__.py" and path.is_relative_to(LIBRARY):
+    if _is_door(path):
         return set()
-    found = {_resolve(module, name, _root(path)) for module, name in named(path)}
-    return {file for file in found if file is not None and file != path}
+    return {file for module, name in named(path) for file in _resolve(module, name, _root(path))} - {path}
 
 
 def named(path: Path) -> set[tuple[str, str | None]]:
     """(module, name) of every import of a file, wherever it stands; name: None where the module itself is imported."""
-    beside = path.parent.name  # code that travels with a checkpoint imports its neighbours by a relative path
-    return {
-        (module if level == 0 else f"{beside}.{module}", name) for level, module, name in _statements(path.read_bytes())
-    }
+    package = path.parent.relative_to(_root(path)).parts
+    found: set[tuple[str, str | None]] = set()
+    for level, module, name in _statements(path.read_bytes()):
+        above = package[: len(package) + 1 - level] if level else ()  # `from . import a`, `from ..b import c`
+        found.add((".".join([*above, *([module] if module else [])]), name))
+    return found
 
 
 def is_silent(path: Path) -> bool:
@@ -68,25 +69,31 @@ def is_silent(path: Path) -> bool:
 
 
 @functools.cache
-def _statements(source: bytes) -> frozenset[tuple[int, str, str | None]]:
+def _statements(source: bytes) -> frozenset[tuple[int, str | None, str | None]]:
     """(level, module, name) of every import in a text."""
-    found: set[tuple[int, str, str | None]] = set()
+    found: set[tuple[int, str | None, str | None]] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {(0, alias.name, None) for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found |= {(node.level, str(node.module), alias.name) for alias in node.names}
+            found |= {(node.level, node.module, alias.name) for alias in node.names}
     return frozenset(found)
 
 
-def _resolve(module: str, name: str | None, root: Path) -> Path | None:
-    if name is not None and (file := _file(f"{module}.{name}", root)):
-        return file
-    file = _file(module, root)
-    if file is None or name is None or file.name != "__init__.py":
-        return file
-    behind = (_resolve(home, name, root) for home, other in named(file) if other == name)
-    return next((home for home in behind if home is not None), file)
+def _resolve(module: str, name: str | None, root: Path) -> set[Path]:
+    """The files behind one import."""
+    whole = _file(module if name is None else f"{module}.{name}", root)
+    file = whole or _file(module, root)
+    if file is None or file.name != "__init__.py":
+        return {file} if file else set()
+    everything = _is_door(file) and (whole is not None or name == "*")
+    homes = [(home, other) for home, other in named(file) if everything or (not whole and other == name)]
+    behind = {found for home, other in homes for found in _resolve(home, other, root)}
+    return behind | {file} if everything else behind or {file}
+
+
+def _is_door(path: Path) -> bool:
+    return path.name == "__init__.py" and path.is_relative_to(LIBRARY)
 
 
 def _file(module: str, root: Path) -> Path | None:

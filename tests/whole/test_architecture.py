@@ -89,6 +89,14 @@ def test_an_invented_upward_import_is_seen(tmp_path):
     assert by_room(file) == "scores/measures.py"
     assert upward(imports.LIBRARY / "files" / "artifacts.py", file)
     assert not upward(imports.LIBRARY / "figures" / "plots.py", file)
+    for statement in (
+        "import linear_shortcuts",
+        "from linear_shortcuts import scores",
+        "from linear_shortcuts.scores import *",
+    ):
+        path.write_text(statement)  # rooms imported whole, or all of them
+        climbs = [file for file in imports.own_imports(path) if upward(imports.LIBRARY / "files" / "cards.py", file)]
+        assert len(climbs) > 3
 
 
 @pytest.mark.parametrize("path", LIBRARY, ids=by_room)
