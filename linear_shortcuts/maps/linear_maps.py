@@ -98,7 +98,10 @@ class _Maps(Mapping[Key, Tensor], Generic[Key]):
         """
         if model is not None:
             check_kind(
-                "model", model, LanguageModel, "give what load_model or models.wrap makes of it, or leave it out"
+                "model",
+                model,
+                LanguageModel,
+                "give what load_model or models.loading.wrap makes of it, or leave it out",
             )
         folder = Path(folder)
         has_card = (folder / cards.FILE).exists()

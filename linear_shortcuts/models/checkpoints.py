@@ -22,6 +22,8 @@ _ADAPTER_WEIGHTS = re.compile(r"\b(lora_[A-Za-z]+|base_layer|modules_to_save|pro
 def check_place(path: str | Path) -> None:
     """Raise `InputError` that says what a path is, if something is there that is no folder of a whole checkpoint."""
     place = Path(path)
+    if not str(path).strip():
+        raise InputError("the name of the model is empty; give a folder or a hub id")
     if place.is_file():
         raise InputError(
             f"{path} is a file; name the folder that holds it together with its {CONFIG} and its tokenizer"

@@ -27,6 +27,7 @@ KL = "KL to the full model (nats)"
 
 
 def precision_panel(k: int) -> str:
+    """The name of the panel in which the first k tokens count."""
     return f"Precision@{k}"
 
 

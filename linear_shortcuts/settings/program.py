@@ -37,6 +37,7 @@ def parse_args(
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
+    """Give a parser `--device`, which the environment variable SHORTCUTS_DEVICE presets."""
     parser.add_argument(
         "--device",
         default=os.environ.get("SHORTCUTS_DEVICE", "auto"),
@@ -46,6 +47,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def add_params(parser: argparse.ArgumentParser, default: Path = Path("params.yaml")) -> None:
+    """Give a parser `--params`, the file of settings."""
     parser.add_argument(
         "--params",
         type=Path,

@@ -34,10 +34,12 @@ def hidden_states(
 
     Raises `InputError` that names the text if the model cannot read it.
     """
-    check_kind("model", model, LanguageModel, "give what load_model or models.wrap makes of it")
+    check_kind("model", model, LanguageModel, "give what load_model or models.loading.wrap makes of it")
     check_kind("tokenizer", tokenizer, Callable, "give what load_tokenizer makes of it")  # type: ignore[arg-type]
     if isinstance(texts, str) or not texts:
         raise InputError("texts must be a list with at least one text")
+    for number, text in enumerate(texts):
+        check_kind(f"text {number}", text, str, "give a list of strings")
     if at not in ("prediction", "all"):
         raise InputError(f"at is {at!r}; it must be 'prediction' or 'all'")
     sentences = [torch.tensor(ids, dtype=torch.int64) for ids in encode(tokenizer, texts)["input_ids"]]

@@ -113,7 +113,7 @@ def test_a_folder_beside_the_right_one_is_answered_with_the_right_one(fitted, tm
 def test_a_path_in_the_place_of_a_model_is_refused(fitted):
     model, _, folder = fitted
     for wrong, named in (("models/tiny-gpt2", "'models/tiny-gpt2'"), (model.network, type(model.network).__name__)):
-        with pytest.raises(InputError, match=f"model is .*{named}; give what load_model or models.wrap makes"):
+        with pytest.raises(InputError, match=f"model is .*{named}; give what load_model or models.loading.wrap makes"):
             LayerMaps.load(folder / "layers", wrong)
 
 

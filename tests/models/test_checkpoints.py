@@ -53,6 +53,7 @@ def test_what_is_no_checkpoint_folder_is_named_with_what_to_do(checkpoint, load)
     assert refusal(checkpoint / "model.safetensors", load).endswith(
         "is a file; name the folder that holds it together with its config.json and its tokenizer"
     )
+    assert "the name of the model is empty" in refusal("", load)
     assert f"name one of them: {checkpoint}" in refusal(parent, load)
     shutil.copytree(checkpoint, parent / "checkpoint-500")
     assert f"{checkpoint} or 1 others" in refusal(parent, load)

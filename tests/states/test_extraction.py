@@ -130,6 +130,7 @@ def test_texts_become_the_states_that_extraction_records(model, at):
     [
         ("gpt2", "7 8", "texts must be a list with at least one text"),
         ("gpt2", [], "texts must be a list"),
+        ("gpt2", ["7", 8], "text 1 is a int; give a list of strings"),
         ("gpt2", ["7", ""], "text 1 has no token"),
         ("gpt2", ["7 " * 33], "sentence 0 has 33 tokens but the model takes 32; cut it"),
         ("gpt2", ["97"], "the model knows 0..96"),

@@ -53,6 +53,11 @@ def pip(*arguments):
     assert run.returncode == 0, run.stderr[-1000:]
 
 
+def without_errors(lines):
+    """A table of `check` without its differences, which are the machine's."""
+    return [re.sub(r"\d\.\de-\d\d|0\.0e\+00", "…", line) for line in lines]
+
+
 def test_the_wheel_holds_every_file_of_the_library_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
@@ -88,3 +93,7 @@ def test_installed_outside_the_repository_the_command_and_all_shown_lines_run(wh
     assert Path(first).is_relative_to(tmp_path)
     assert [line.split()[0] for line in lines[: LAYERS + 1]] == [str(layer) for layer in range(LAYERS + 1)]
     assert lines[-1] == "models/tiny-gpt2: every invariant holds"
+    for page in ("README.md", "docs/MODELS.md"):
+        text = (REPOSITORY / page).read_text(encoding="utf-8")
+        table = re.search(r"\$ linear-shortcuts check models/tiny-gpt2\n(.*?)```", text, re.DOTALL)[1]
+        assert without_errors(table.splitlines()) == without_errors(lines[LAYERS + 1 :])

@@ -1,0 +1,52 @@
+"""What the pages of this project name is there: links, headings, scripts, targets of the Makefile, tests."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PAGES = sorted(
+    page
+    for pattern in ("*.md", "docs/*.md", "models/tiny-*/*.md", "studies/*/*.md")
+    for page in REPOSITORY.glob(pattern)
+)
+TARGETS = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+TARGETS |= {f"study-{path.parent.name}" for path in REPOSITORY.glob("studies/*/dvc.yaml")}
+
+
+def by_path(page: Path) -> str:
+    return str(page.relative_to(REPOSITORY))
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page, as links spell them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_pages_are_found():
+    """The positive control."""
+    assert {"README.md", "CHANGELOG.md", "docs/ROOMS.md", "studies/lambda_bert/README.md"} <= set(map(by_path, PAGES))
+    assert {"repro", "real", "test", "docker-build", "study-lambda_bert"} <= TARGETS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_path)
+def test_every_link_inside_the_project_leads_somewhere(page):
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    for link in (link for link in links if "://" not in link):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_path)
+def test_scripts_targets_and_tests_that_a_page_names_are_there(page):
+    text = page.read_text(encoding="utf-8")
+    for script in re.findall(r"python ((?:\w+/)+\w+\.py)", text):
+        assert (REPOSITORY / script).exists(), script
+    for target in re.findall(r"(?:`|\$ )make ([\w-]+)", text):
+        assert target in TARGETS or target == "study-NAME", target
+    for test in re.findall(r"\btest_\w+\.py", text.replace("test_x.py", "")):
+        assert list(REPOSITORY.glob(f"tests/*/{test}")), test
