@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 from refusal import refusal as refused_here
-from toy import ALL, artifacts_of, make_study, run_stages, stage
+from toy import artifacts_of, run_here, stage
 
 from linear_shortcuts.files import artifacts, atomic, cards
 from linear_shortcuts.files.errors import InputError
@@ -28,20 +28,19 @@ WORK = f"data/.work/04_extract_hidden_states/{MODEL}.my-text.train"
 
 
 @pytest.fixture(scope="module")
-def tokenized(tmp_path_factory):
+def tokenized(finished_run, tmp_path_factory):
     """The toy study with sentences and tokens; extraction is next."""
-    folder = make_study(tmp_path_factory.mktemp("study"))
-    run_stages(folder, MODEL, ALL[:2])
+    folder, later = tmp_path_factory.mktemp("tokenized") / "run", ("hidden_*", "r2.*", "*_exits.*", ".work")
+    shutil.copytree(
+        finished_run("gpt2")[0], folder, ignore=shutil.ignore_patterns(*later, "linreg", "plots", "metrics")
+    )
     return folder
 
 
 @pytest.fixture(scope="module")
-def extracted(tokenized, tmp_path_factory):
-    """The toy study with hidden states and layer maps."""
-    folder = tmp_path_factory.mktemp("extracted") / "run"
-    shutil.copytree(tokenized, folder)
-    run_stages(folder, MODEL, ALL[2:4])
-    return folder
+def extracted(finished_run):
+    """The toy study after all stages."""
+    return finished_run("gpt2")[0]
 
 
 @pytest.fixture
@@ -179,8 +178,7 @@ def test_a_damaged_shard_is_refused_by_the_next_stage_and_only_that_shard_is_rec
     else:
         shard.unlink()
     shutil.rmtree(done / "data" / ".work" / "05_fit_layer_maps")  # finished fits need no shard
-    result = subprocess.run([sys.executable, stage(5), "--model", MODEL], cwd=done, capture_output=True, text=True)
-    line = refusal(result)
+    line = in_process(done, 5)
     assert "00003.pickle " + ("does not exist" if damage == "lost" else "is damaged") in line
     # The work folder is a second witness; damage there costs its own unit.
     [unit] = (done / WORK).glob("*/00003.pickle")
@@ -191,18 +189,15 @@ def test_a_damaged_shard_is_refused_by_the_next_stage_and_only_that_shard_is_rec
 
 @pytest.mark.parametrize("number", [7, 8])
 def test_a_damaged_map_is_refused_by_whoever_reads_it(done, number):
-    if number == 8:
-        run_stages(done, MODEL, [stage(6)])
     flip(done / "linreg" / MODEL / "my-text" / "layers" / "0_2.pickle")
-    result = subprocess.run([sys.executable, stage(number), "--model", MODEL], cwd=done, capture_output=True, text=True)
-    assert "layers/0_2.pickle is damaged" in refusal(result)
+    shutil.rmtree(done / "data" / ".work")  # finished work needs no map
+    assert "layers/0_2.pickle is damaged" in in_process(done, number)
 
 
 @pytest.mark.parametrize(("name", "number"), [("data/sentences/my-text", 3), (f"data/{MODEL}/my-text/tokens_train", 4)])
 def test_a_damaged_file_without_a_card_says_so_itself(run, name, number):
     flip(run / f"{name}.pickle", 400)
-    result = subprocess.run([sys.executable, stage(number), "--model", MODEL], cwd=run, capture_output=True, text=True)
-    assert f"{name}.pickle is damaged" in refusal(result)
+    assert f"{name}.pickle is damaged" in in_process(run, number)
 
 
 BROKEN_CARDS = {
@@ -228,7 +223,9 @@ def test_a_damaged_card_is_named(done, folder, number, kind):
 
 def in_process(folder, number) -> str:
     """What a stage ends with, run in this process: it is quicker than to start one."""
-    return refused_here(stage(number), "--model", MODEL, folder=folder)
+    said = refused_here(stage(number), "--model", MODEL, folder=folder)
+    assert "\n" not in said
+    return said
 
 
 def test_maps_without_their_card_are_not_taken_for_those_of_this_model(done):
@@ -354,8 +351,7 @@ def test_states_of_a_checkpoint_that_has_changed_since_are_refused(done):
     tensors = load_file(weights)
     next(iter(tensors.values())).add_(0.5)
     save_file(tensors, weights, metadata={"format": "pt"})
-    result = subprocess.run([sys.executable, stage(6), "--model", MODEL], cwd=done, capture_output=True, text=True)
-    line = refusal(result)
+    line = in_process(done, 6)
     assert len(set(re.findall(r"weights ([0-9a-f]{12})", line))) == 2, "both sides are named"
 
 
@@ -386,15 +382,13 @@ def test_a_map_with_a_value_that_is_not_finite_is_refused_though_its_checksum_is
     change_map(
         done / "linreg" / MODEL / "my-text" / "layers", "0_1.pickle", lambda matrix: matrix[3, 4].fill_(torch.inf)
     )
-    result = subprocess.run([sys.executable, stage(7), "--model", MODEL], cwd=done, capture_output=True, text=True)
-    assert "0_1.pickle has entries that are not finite" in refusal(result)
+    assert "0_1.pickle has entries that are not finite" in in_process(done, 7)
 
 
 def test_maps_that_overflow_on_the_states_are_a_result_without_tokens(done):
-    run_stages(done, MODEL, [stage(6)])
     submodules = done / "linreg" / MODEL / "my-text" / "submodules"
     change_map(submodules, "p0_1_2.pickle", lambda matrix: matrix.fill_(1e30))  # in the place of attention
-    run_stages(done, MODEL, [stage(8)])
+    run_here(done, MODEL, [stage(8)])
     records = artifacts.load(done / "data" / MODEL / "my-text" / "fixed_exits.pickle")["records"]
     lost = {(record["mapping"], record["layer"]) for record in records if (record["top_ids"] == NO_TOKEN).all()}
     held = {(record["mapping"], record["layer"]) for record in records if (record["top_ids"] >= 0).all()}

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 import torch
-from toy import ALL, make_study, stage
+from toy import stage
 
 from linear_shortcuts.figures import plots
 from linear_shortcuts.files import InputError, artifacts, cards
@@ -86,17 +86,8 @@ def run_inside(number):
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    folder = make_study(tmp_path_factory.mktemp("study"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("SHORTCUTS_DEVICE", "cpu")
-        patch.setattr(plots, "draw_all", lambda *_: {})  # the figures of a whole run are drawn elsewhere
-        for path in ALL:
-            number = int(path.name[:2])
-            patch.setattr("sys.argv", [str(path)] + (["--model", MODEL] if number > 1 else []))
-            run_inside(number)
-    return folder
+def study(finished_run):
+    return finished_run("gpt2")[0]
 
 
 @pytest.mark.parametrize("number", READS)
