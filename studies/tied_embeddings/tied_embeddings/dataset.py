@@ -9,6 +9,7 @@ from __future__ import annotations
 import abc
 import itertools
 import math
+import random
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -56,11 +57,12 @@ class Dataset(abc.ABC):
 def bit_strings(bits: int, seed: int, include_all_ones: bool = False) -> dict[str, Tensor]:
     """All strings of bits, (n, bits) int64, shuffled with `seed` and split 90 : 10 : rest.
 
-    The string of only ones is left out unless asked for, as in the original.
+    The split is the original's: its own shuffle, Python's, of the numbers in order. The string of only ones is left out
+    unless asked for, as there.
     """
-    numbers = torch.arange(2**bits - (not include_all_ones))
-    strings = numbers[:, None] >> torch.arange(bits - 1, -1, -1) & 1
-    strings = strings[torch.randperm(len(strings), generator=torch.Generator().manual_seed(seed))]
+    numbers = list(range(2**bits - (not include_all_ones)))
+    random.Random(seed).shuffle(numbers)
+    strings = torch.tensor(numbers)[:, None] >> torch.arange(bits - 1, -1, -1) & 1
     train, validation = math.floor(0.9 * len(strings)), math.floor(0.1 * len(strings))
     parts = strings.split([train, validation, len(strings) - train - validation])
     return dict(zip(SPLITS, parts, strict=True))
