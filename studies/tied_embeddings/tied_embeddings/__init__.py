@@ -11,7 +11,9 @@ Read the modules in this order:
     callbacks    what is recorded: distances, embeddings, logs, checkpoints
     experiment   a run from its settings: put together, trained, resumed, written
     measures     what trained models show, without sampling error
+    verdicts     what the seeds decide: paired tests
     figures, report, tables   what readers see
+    results      the tables of RESULTS.md
     cli, drawing   single runs from the command line
     clones, text_model         real text with cloned words
     language_models            the embeddings of trained language models

@@ -17,7 +17,7 @@ from tied_embeddings.batched import Models
 from tied_embeddings.dataset import IGNORED, Xor
 from tied_embeddings.models import EmbeddingModel
 from tied_embeddings.settings import Pair, Run
-from tied_embeddings.training import EVALUATIONS, State
+from tied_embeddings.training import EVALUATIONS, State, schedule
 
 Table = list[dict[str, Any]]
 Runs = Mapping[str, tuple[Run, Path]]  # variant -> what was run, and the folder of its seeds
@@ -29,7 +29,8 @@ def measure(runs: Runs, dataset: Xor, pairs: Sequence[Pair]) -> dict[str, Any]:
 
     optima: accuracy and cross-entropy of the true posterior on each evaluation set, `published` with as many ones as
     zeros, and the best accuracy without parity. scores: of every seed, over all examples that can be drawn, each with
-    its probability. distances: of every pair and seed, before and after. curves: means over seeds with 95 % bands.
+    its probability. distances: of every pair and seed, before and after, and when it had halved. decay: the share of a
+    distance that weight decay alone would leave. curves: means over seeds with 95 % bands.
     """
     optima = {name: dataset.optimum(split) for name, split in EVALUATIONS.items()}
     return {
@@ -37,6 +38,7 @@ def measure(runs: Runs, dataset: Xor, pairs: Sequence[Pair]) -> dict[str, Any]:
         "optima": {**optima, "published": dataset.optimum(), "without_parity": without_parity(dataset)},
         "scores": [row for variant in runs for row in scores(variant, *runs[variant], dataset)],
         "distances": [row for variant in runs for row in distances(variant, *runs[variant], pairs)],
+        "decay": decay_alone(runs["untied"][0]),
         "curves": [
             row
             for variant in runs
@@ -116,7 +118,10 @@ def load_distances(run: Run, folder: Path) -> tuple[np.ndarray, dict[str, np.nda
 
 
 def distances(variant: str, run: Run, folder: Path, pairs: Sequence[Pair]) -> Iterator[dict[str, Any]]:
-    """Of every pair and seed: the distance before the first step and at the last record."""
+    """Of every pair and seed: the distance before the first step and at the last record.
+
+    halved: the step of the first record at which no more than half of the first distance was left, or None.
+    """
     steps, found = load_distances(run, folder)
     for side, values in found.items():
         for pair in pairs:
@@ -125,7 +130,19 @@ def distances(variant: str, run: Run, folder: Path, pairs: Sequence[Pair]) -> It
                 yield {
                     "variant": variant, "side": side, "pair": label(pair), "violates": pair.violates, "seed": seed,
                     "start": float(line[0]), "end": float(line[-1]), "step": int(steps[-1]),
+                    "halved": next((int(step) for step in steps[line <= line[0] / 2]), None),
                 }  # fmt: skip
+
+
+def decay_alone(run: Run) -> float | None:
+    """The share of a distance that a run's weight decay alone leaves: the product of 1 - learning rate x decay.
+
+    None for Adam, whose decay goes through the moments.
+    """
+    if run.optimizer.name != "adamw":
+        return None
+    rate = schedule(run.scheduler, run.optimizer.learning_rate)
+    return math.prod(1 - rate(step) * run.optimizer.weight_decay for step in range(run.epochs))
 
 
 def label(pair: Pair) -> str:

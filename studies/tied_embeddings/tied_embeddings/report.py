@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from linear_shortcuts.files import artifacts
+from tied_embeddings import verdicts
 from tied_embeddings.settings import STUDY, VARIANTS, Folders, Settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Table = list[dict[str, Any]]
+Rows = Iterable[Mapping[str, Any]]
 Found = Mapping[str, Mapping[str, Any]]  # experiment -> what stage 03 measured
 TITLES = {
     "transformer-small": "main",
@@ -37,14 +39,20 @@ def tables_of(found: Found) -> dict[str, Table]:
     return {
         "scores": [{"experiment": name, **row} for name, own in found.items() for row in own["scores"]],
         "distances": [{"experiment": name, **row} for name, own in found.items() for row in own["distances"]],
-        "summary": [row for name, own in found.items() for row in summary(name, own)],
+        "summary": [row for name, own in found.items() for row in summary(name, own["distances"])],
+        "verdicts": [
+            {"experiment": name, **row}
+            for name, own in found.items()
+            for row in verdicts.verdicts(own["scores"], own["distances"], own["decay"])
+        ]
+        + [{"experiment": "all", **verdicts.pooled({name: own["scores"] for name, own in found.items()})}],
     }
 
 
-def summary(experiment: str, found: Mapping[str, Any]) -> Table:
+def summary(experiment: str, distances: Rows) -> Table:
     """For every variant, side and pair: distances before and after over seeds, as mean, least and most."""
     groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
-    for row in found["distances"]:
+    for row in distances:
         groups.setdefault((row["variant"], row["side"], row["pair"]), []).append(row)
     return [
         {
@@ -64,7 +72,7 @@ def metrics_of(found: Found) -> dict[str, Any]:
 
 
 def _metrics(experiment: str, found: Mapping[str, Any]) -> dict[str, Any]:
-    rows = summary(experiment, found)
+    rows = summary(experiment, found["distances"])
     result: dict[str, Any] = {"steps": max(found["steps"].values())}
     for variant in VARIANTS:
         scores = [row for row in found["scores"] if row["variant"] == variant]
