@@ -45,12 +45,9 @@ def parts(settings: Settings, folder: Path = KEPT) -> dict[str, str]:
     """Every made part of the page by its name."""
     distances, scores, found = (load(name, folder) for name in ("distances", "scores", "verdicts"))
     study = [name for name in NAMES if any(row["experiment"] == name for row in scores)]
-    others = [name for name in dict.fromkeys(row["experiment"] for row in scores) if name not in NAMES]
     return {
         "distances": distance_table(distances, study),
         "scores": score_table(scores, study, settings),
-        "shapes-distances": distance_table(distances, others),
-        "shapes-scores": score_table(scores, others, settings),
         "verdicts": verdict_table(found),
     }
 
