@@ -17,7 +17,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # GPUs that the container sees, as `docker run --gpus` takes them: make docker-run GPUS=all
 GPUS ?=
 
-.PHONY: install repro studies real test wild lint docker-build docker-run
+.PHONY: install repro studies real test wild docs lint docker-build docker-run
 install: $(VENV)/installed
 
 # A downloaded archive has no .git; after a `git init`: dvc config --local --unset core.no_scm
@@ -56,6 +56,10 @@ test: install lint
 # Every architecture of the library that can be built small: minutes, so `make test` runs a sample of them.
 wild: install
 	pytest -n auto -m wild tests/models/test_wild_models.py
+
+# The documentation as a site, in site/; nothing of it comes from the web.
+docs: install
+	NO_MKDOCS_2_WARNING=1 mkdocs build
 
 lint: install
 	ruff check .

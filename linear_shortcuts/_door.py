@@ -13,13 +13,18 @@ from collections.abc import Callable
 from typing import Any
 
 
-def door(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """`__getattr__`, `__dir__` and `__all__` of a package; file: its `__init__`, which imports `if TYPE_CHECKING`."""
+def homes(file: str) -> dict[str, str]:
+    """Every name that a package hands out -> the module it lives in; file: the package's `__init__`."""
     with open(file, encoding="utf-8") as source:
         tree = ast.parse(source.read())
     for_types = [node for node in tree.body if isinstance(node, ast.If)]
     imports = [node for block in for_types for node in block.body if isinstance(node, ast.ImportFrom)]
-    home = {alias.name: str(node.module) for node in imports for alias in node.names}
+    return {alias.name: str(node.module) for node in imports for alias in node.names}
+
+
+def door(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """`__getattr__`, `__dir__` and `__all__` of a package; file: its `__init__`, which imports `if TYPE_CHECKING`."""
+    home = homes(file)
 
     def __getattr__(name: str) -> Any:  # noqa: N807 (it becomes the package's)
         if name not in home:

@@ -13,12 +13,13 @@ COMMANDS = (CHECK,)  # in the order of --help
 
 
 def main() -> None:
-    args = _parse_args()
+    args = make_parser().parse_args()
     sys.argv[0] = "linear-shortcuts"  # what an error's line begins with; it would be __main__.py
     program.run(lambda: sys.exit(args.run(args)))
 
 
-def _parse_args() -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line; what it returns has the command's `run`."""
     parser = argparse.ArgumentParser(prog="linear-shortcuts", description="Linear shortcuts through transformers.")
     parser.add_argument("--version", action="version", version=f"linear-shortcuts {__version__}")
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -32,4 +33,4 @@ def _parse_args() -> argparse.Namespace:
         )
         command.add_options(own)
         own.set_defaults(run=command.run)
-    return parser.parse_args()
+    return parser
