@@ -5,8 +5,8 @@
     maps = fit_maps(hidden_states(model, tokenizer, texts, "all"))
     guess = maps.jump(hidden_states(model, tokenizer, ["The shape of the returned"])[2], 2, 6)
 
-The rooms, from the ground up; each imports only those before it: files, settings, text, models, states, maps, scores,
-figures, training, commands.
+The rooms, from the ground up; each imports only those before it: files, settings, text, models, states, maps, lenses,
+scores, figures, training, commands.
 """
 
 from typing import TYPE_CHECKING

@@ -46,8 +46,8 @@ def write_card(folder: str | Path, card: Mapping[str, Any]) -> None:
     artifacts.save_json(Path(folder) / FILE, {**card, _SEAL: artifacts.fingerprint(card)})
 
 
-def read_card(folder: str | Path, *, made_by: str | None = None) -> dict[str, Any]:
-    """The card of a folder of hidden states or maps.
+def read_card(folder: str | Path, shape: Mapping[str, Any] = CARD, *, made_by: str | None = None) -> dict[str, Any]:
+    """The card of a folder of hidden states or maps, or of one whose cards have another shape.
 
     made_by: the program that makes the folder. Raises `InputError` that names the card if it is not whole.
     """
@@ -55,7 +55,7 @@ def read_card(folder: str | Path, *, made_by: str | None = None) -> dict[str, An
     card = artifacts.load_json(path, made_by=made_by)
     if not isinstance(card, dict) or card.pop(_SEAL, None) != artifacts.fingerprint(card):
         raise InputError(f"{path} is damaged: it does not say what was written; {again(made_by)}")
-    check(card, Both(Json(), {**CARD, "files": Each(str)}), path, again(made_by))
+    check(card, Both(Json(), {**shape, "files": Each(str)}), path, again(made_by))
     if odd := [name for name in card["files"] if Path(name).name != name]:
         raise InputError(f"{path} lists {shown(odd[0])!r}, which is no file of its folder; {again(made_by)}")
     return card
