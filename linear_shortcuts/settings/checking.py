@@ -118,6 +118,8 @@ def build(kind: Any, value: Any, key: str) -> Any:
             raise _wrong(key, value, f"one of {', '.join(map(str, arguments))}", suggest=(value, arguments))
         return value
     if origin is tuple:
+        if is_dataclass(arguments[0]) and (value is None or isinstance(value, dict)):
+            value = [] if value is None else [value]  # none, or one where several may stand
         if not isinstance(value, list):
             raise _wrong(key, value, "a list")
         return tuple(build(arguments[0], item, f"{key}[{index}]") for index, item in enumerate(value))

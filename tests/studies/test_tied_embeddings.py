@@ -1,6 +1,7 @@
 """Tied embeddings on masked parity: data and models against independent ones, and the pipeline against itself."""
 
 import itertools
+import json
 import math
 import os
 import re
@@ -349,13 +350,13 @@ def test_the_learning_rate_follows_its_cosine():
 
 @pytest.mark.parametrize("variant", study.VARIANTS)
 def test_distances_are_recorded_before_each_step_from_the_initial_weights_on(tmp_path, variant):
-    run = short("lstm-small", variant, epochs=7, seeds=(42, 43), cdists=DistanceSettings(every=2))
+    run = short("lstm-small", variant, epochs=7, seeds=(42, 43), cdists=(DistanceSettings(every=2),))
     trainer, state = experiment.train(run, xor())
     experiment.save(trainer, state, run, tmp_path)
     for number, seed in enumerate(run.seeds):
         folder = tmp_path / f"{seed}-lstm{'wt' if variant == 'tied' else ''}"
         own, other = (np.load(folder / f"{side}_cdists.npy") for side in ("input", "output"))
-        assert own.shape == other.shape == (4, 7, 7)  # before steps 0, 2, 4 and 6
+        assert own.shape == other.shape == (5, 7, 7)  # before steps 0, 2, 4 and 6, and after the last
         assert own.dtype == np.float32
         assert np.array_equal(own, own.transpose(0, 2, 1))
         assert not own.diagonal(axis1=1, axis2=2).any()
@@ -369,7 +370,7 @@ def test_distances_are_recorded_before_each_step_from_the_initial_weights_on(tmp
 
 
 def test_recorded_distances_may_wait_for_evaluations_and_include_the_last():
-    run = short(epochs=200, seeds=(1,), cdists=DistanceSettings(split="validation"))
+    run = short(epochs=200, seeds=(1,), cdists=(DistanceSettings(split="validation"),))
     trainer, _ = experiment.train(run, xor())
     _, kept = next(callback for callback in trainer.callbacks if hasattr(callback, "kept")).state()
     assert kept["steps"] == [0, 100, 200]
@@ -412,7 +413,7 @@ def test_a_symbol_that_never_occurs_changes_by_decay_alone(kind):
 @pytest.mark.parametrize(("name", "batch"), [("transformer-small", 1024), ("mlp-small", 50)])
 def test_a_stopped_run_continues_bit_for_bit(tmp_path, name, batch):
     dataset = replace(SETTINGS.dataset, batch=batch)
-    run = short(name, epochs=250, seeds=(42, 43), dataset=dataset, log=LogSettings(every=10, times=False))
+    run = short(name, epochs=250, seeds=(42, 43), dataset=dataset, log=(LogSettings(every=10, times=False),))
     part = replace(run, epochs=130)
     trainer, state = experiment.train(part, xor())
     experiment.save(trainer, state, part, tmp_path / "stopped")
@@ -689,7 +690,9 @@ def test_help_at_every_depth(invoke):
         assert "Options:" in text
         for option in command.params:
             assert option.param_type_name == "argument" or option.help, (name, option.name)
+        assert invoke(name, "help") == text
     assert invoke("help") == whole
+    assert "bits of a string" in invoke("--seed", "3", "xor", "help")
 
 
 def test_help_answers_before_anything_heavy_is_loaded():
@@ -707,14 +710,17 @@ def test_help_answers_before_anything_heavy_is_loaded():
         (["xor", "lstm", "cosine", "adamw", "train"], "no optimizer before cosine; put adam or adamw before it"),
         (["xor", "adamw", "lstm", "train"], "no model before adamw"),
         (["lstm", "train"], "no dataset before lstm; put xor or mlm before it"),
-        (["xor", "train"], "no model; give --model"),
+        (["xor", "train"], "no model; choose a dataset and a model"),
         (["xor", "lsmt", "train"], "did you mean 'lstm'"),
         (["xor", "lstm", "adamw"], "nothing was started; end with train or view"),
-        (["xor", "lstm", "mlp", "train"], "mlp is the second model; choose one"),
+        (["xor", "lstm", "mlp", "train"], "mlp is one model too many; choose one"),
         (["plot-accuracy", "a/42-lstm", "b/42-lstm", "--out", "x.pdf"], "tell them apart by --label"),
-        (["mlm", "lstm", "train", "--seed", "1", "--seed", "2"], "train one seed at a time"),
+        (["--seed", "1", "--seed", "2", "mlm", "lstm", "train"], "train one seed at a time"),
         (["mlm", "lstm", "evaluation", "--draws", "2", "train"], "evaluation.draws is 2; on text"),
-        (["train", "--model", "lstm", "--callback", "none", "--callback", "log"], "goes with no other"),
+        (["xor", "xor", "xor", "lstm", "train"], "xor is one dataset too many; choose two"),
+        (["xor", "xor", "--bits", "8", "lstm", "train"], "validation must be xor with the bits"),
+        (["xor", "lstm", "log", "log", "--split", "train", "train"], "two callbacks write train_epoch.log"),
+        (["--config", "a.yaml", "--experiment", "b", "train"], "both start a run; give one"),
     ],
 )
 def test_parts_out_of_order_are_usage_errors(invoke, arguments, missing):
@@ -738,35 +744,74 @@ def test_every_choice_can_be_chained(invoke, model, schedule_name):
     assert run["cdists"]["every"] == 1000
 
 
-def test_a_run_from_options_chain_or_config_is_the_same_and_is_not_repeated(invoke, tmp_path):
-    tiny = [*TINY, "--seed", "5", "--epochs", "3", "--log-every", "1", "--no-log-times"]
-    invoke("train", "--model", "mlpwt", *tiny, "--optimizer", "adam", "--out", "options")
+def test_a_run_from_chain_or_config_is_the_same_and_is_not_repeated(invoke):
+    tiny = ["cosine", "cdists", "log", "--every", "1", "--no-times"]
+    invoke("--seed", "5", "--epochs", "3", "xor", "mlpwt", *TINY, "adam", *tiny, "train", "--out", "chain")
+    # The original's own order: callbacks and loss, then data, model and how it is trained.
     invoke(
-        "xor", "mlpwt", *TINY, "adam", "cosine", "cdists", "log", "--every", "1", "--no-times",
-        "train", "--seed", "5", "--epochs", "3", "--out", "chain",
-    )  # fmt: skip
-    Path("run.yaml").write_text(invoke("view", "--config", "options/5-mlpwt/settings.json"))
-    invoke("train", "--config", "run.yaml", "--out", "config")
-    files = {path.name: path.read_bytes() for path in Path("options/5-mlpwt").iterdir()}
+        "--seed",
+        "5",
+        "--epochs",
+        "3",
+        *tiny[1:],
+        "cross-entropy",
+        "xor",
+        "mlpwt",
+        *TINY,
+        "adam",
+        "train",
+        "--out",
+        "own",
+    )
+    Path("run.yaml").write_text(invoke("--config", "chain/5-mlpwt/settings.json", "view"))
+    invoke("--config", "run.yaml", "train", "--out", "config")
+    files = {path.name: path.read_bytes() for path in Path("chain/5-mlpwt").iterdir()}
     wanted = {f"{side}_cdists.npy" for side in ("input", "output")} | {"modelbest.pt", "modellast.pt", "settings.json"}
     assert set(files) == wanted | {f"{split}_{kind}.log" for split in ("train", "valid") for kind in ("step", "epoch")}
-    for other in ("chain", "config"):
+    for other in ("own", "config"):
         assert {path.name: path.read_bytes() for path in Path(other, "5-mlpwt").iterdir()} == files
-    assert "nothing to do" in invoke("train", "--config", "run.yaml", "--out", "options")
-    scores = invoke("test", "options/5-mlpwt")
+    assert "nothing to do" in invoke("--config", "run.yaml", "train", "--out", "chain")
+    scores = invoke("test", "chain/5-mlpwt")
     assert re.search(r"5-mlpwt +train +0\.\d{4} +0\.7015", scores)
-    Path("options/5-mlpwt").rename("renamed")
+    Path("chain/5-mlpwt").rename("renamed")
     assert invoke("test", "renamed").splitlines()[1].split()[1:] == scores.splitlines()[1].split()[1:]
     invoke("plot-embeddings", "renamed", "--out", "renamed.png")
-    other = invoke("train", "--config", "run.yaml", "--epochs", "2", "--out", "chain", code=2)
-    assert "chain/5-mlpwt holds a run of other settings; give another --out" in other
+    other = invoke("--config", "run.yaml", "--epochs", "2", "train", "--out", "config", code=2)
+    assert "config/5-mlpwt holds a run of other settings; give another --out" in other
+    changed = yaml.safe_load(invoke("--config", "run.yaml", "adam", "--beta1", "0.5", "view"))
+    assert changed["optimizer"]["beta1"] == 0.5
+    assert changed["model"]["embedding"] == 2
+
+
+def test_several_callbacks_of_a_kind_and_a_second_dataset(invoke):
+    chain = ["--epochs", "7", "xor", "xor", "--zero-dst", "1,0", "lstm", *TINY, "evaluation", "--every", "1"]
+    records = ["cdists", "--every", "3", "cdists", "--split", "validation", "--input", "a", "--output", "b"]
+    logs = ["log", "--split", "validation", "--no-times", "log", "--split", "train", "--every", "2"]
+    invoke(*chain, *records, *logs, "train", "--out", "runs")
+    folder = Path("runs/42-lstm")
+    often = np.load(folder / "a.npy")  # before the first epoch and after each
+    seldom = np.load(folder / "input_cdists.npy")  # before steps 0, 3, 6, and at the end, after step 7
+    np.testing.assert_array_equal(seldom, often[[0, 3, 6, 7]])
+    assert len((folder / "train_epoch.log").read_text().splitlines()) == 4
+    # Of the held-out strings, bit 0 has one symbol where those trained on have two: the second is never the answer.
+    trained = json.loads((folder / "settings.json").read_text())
+    assert trained["validation"]["zero_dst"] == [1.0, 0.0]
+    Path("one.yaml").write_text(yaml.safe_dump({key: v for key, v in trained.items() if key != "validation"}))
+    invoke("--config", "one.yaml", "train", "--out", "one")
+    held_out, other = (
+        [line for line in (place / "42-lstm/valid_epoch.log").read_text().splitlines() if "held-out" in line]
+        for place in (Path("runs"), Path("one"))
+    )
+    assert held_out[0] != other[0]
+    assert (Path("one/42-lstm/train_step.log")).exists()
 
 
 def test_callbacks_savers_and_plots_of_the_command_line(invoke):
     invoke(
+        "--seed", "1", "--seed", "2", "--epochs", "4",
         "xor", "transformerwt", *TINY, "adamw", "constant", "cdists", "--every", "1", "log", "--split", "validation",
         "embedding", "--every", "2", "decouple", "--epochs", "2", "saver", "--every", "2", "--no-best",
-        "evaluation", "--every", "1", "train", "--seed", "1", "--seed", "2", "--epochs", "4", "--out", "runs",
+        "evaluation", "--every", "1", "train", "--out", "runs",
     )  # fmt: skip
     folder = Path("runs/2-transformerwt")
     assert {path.name for path in folder.glob("*.pt")} == {"model2.pt", "model4.pt", "modellast.pt"}
@@ -779,35 +824,35 @@ def test_callbacks_savers_and_plots_of_the_command_line(invoke):
     assert all(Path(name).stat().st_size > 1000 for name in ("distances.svg", "all.png", "accuracy.pdf"))
     assert "symbols are 0 to 6" in invoke("plot-distances", str(folder), "--pair", "0,9", "--out", "d.png", code=2)
     assert "must end in" in invoke("plot-embeddings", str(folder), "--out", "x.gif", code=2)
-    quiet = ["train", "--model", "lstm", *TINY, "--callback", "none", "--out", "quiet"]
-    invoke(*quiet)
+    invoke("xor", "lstm", *TINY, "no-callbacks", "train", "--out", "quiet")
     assert {path.name for path in Path("quiet/42-lstm").iterdir()} == {"modelbest.pt", "modellast.pt", "settings.json"}
     assert "no record of distances" in invoke("plot-distances", "quiet/42-lstm", "--out", "d.png", code=2)
-    assert "lstm" in invoke("train", "--model", "lstm", "--heads", "2", code=2)
+    assert "No such option" in invoke("xor", "lstm", "--heads", "2", "train", code=2)
 
 
 def test_a_restored_run_goes_on_where_it_stopped(invoke):
-    run = ["train", "--model", "mlp", *TINY, "--no-log-times", "--seed", "1", "--seed", "2"]
-    invoke(*run, "--epochs", "3", "--out", "part")
-    invoke(*run, "--epochs", "6", "--restore", "part", "--out", "resumed")
-    invoke(*run, "--epochs", "6", "--out", "whole")
+    def run(epochs, *how, model=(), code=0, records=("cdists",)):
+        chain = ["xor", "mlp", *TINY, *model, *records, "log", "--no-times", "train", *how]
+        return invoke("--seed", "1", "--seed", "2", "--epochs", epochs, *chain, code=code)
+
+    run("3", "--out", "part")
+    run("6", "--restore", "part", "--out", "resumed")
+    run("6", "--out", "whole")
     for path in Path("whole").rglob("*.*"):
         assert path.read_bytes() == Path("resumed", *path.parts[1:]).read_bytes(), path
-    assert "at least as many" in invoke(*run, "--epochs", "2", "--restore", "part", "--out", "less", code=2)
-    other = invoke(*run, "--epochs", "9", "--activation", "gelu", "--restore", "part", "--out", "x", code=2)
+    assert "at least as many" in run("2", "--restore", "part", "--out", "less", code=2)
+    other = run("9", "--restore", "part", "--out", "x", model=["--activation", "gelu"], code=2)
     assert "model.activation is relu there and gelu in this run" in other
-    assert "cdists is {" in invoke(
-        *run, "--callback", "log", "--epochs", "9", "--restore", "part", "--out", "x", code=2
-    )
-    invoke(*run, "--epochs", "6", "--restore", "part", "--out", "part")
+    assert "cdists is {" in run("9", "--restore", "part", "--out", "x", code=2, records=())
+    run("6", "--restore", "part", "--out", "part")
     assert Path("part/2-mlp/modellast.pt").read_bytes() == Path("whole/2-mlp/modellast.pt").read_bytes()
-    assert "does not exist" in invoke(*run, "--epochs", "9", "--restore", "nowhere", "--out", "x", code=2)
+    assert "does not exist" in run("9", "--restore", "nowhere", "--out", "x", code=2)
 
 
 def test_a_usage_error_of_the_program_is_one_line_and_code_2(tmp_path):
-    out = command_line("train", "--model", "lstm", "--heads", "2", cwd=REPOSITORY, code=2)
+    out = command_line("xor", "transformer", "--embedding", "3", "--heads", "2", "train", cwd=REPOSITORY, code=2)
     assert len(out.strip().splitlines()) == 1
-    assert "only a transformer has it" in out
+    assert "which 2 heads do not divide" in out
 
 
 # --- the pipeline (checks 10, 13) --------------------------------------------------------------------------

@@ -14,7 +14,8 @@ Read the modules in this order:
     verdicts     what the seeds decide: paired tests
     figures, report, tables   what readers see
     results      the tables of RESULTS.md
-    cli, drawing   single runs from the command line
+    options, parts, cli        a run put together on the command line
+    looking, drawing           what a single run shows
     clones, text_model         real text with cloned words
     language_models            the embeddings of trained language models
     text_figures, text_report  what readers see of these

@@ -45,6 +45,9 @@ class Silent:
     def evaluated(self, trainer: Trainer, found: Found) -> None:
         pass
 
+    def finished(self, trainer: Trainer) -> None:
+        pass
+
     def state(self) -> tuple[State, State]:
         return {}, {}
 
@@ -62,7 +65,7 @@ def distances(vectors: Tensor) -> Tensor:
 
 class Matrices(Silent):
     """Keeps a matrix made of the input embeddings, and one of the output embeddings, before every so many-th step and
-    after the last: entry 0 is of the initial weights. Written as float32 arrays (T, ...)."""
+    after the last, whichever that is: entry 0 is of the initial weights. Written as float32 arrays (T, ...)."""
 
     def __init__(
         self, of: Callable[[Tensor], Tensor], files: Mapping[str, str], every: int, at_evaluation: bool = False
@@ -77,6 +80,10 @@ class Matrices(Silent):
 
     def evaluated(self, trainer: Trainer, found: Found) -> None:
         if self.at_evaluation:
+            self._keep(trainer)
+
+    def finished(self, trainer: Trainer) -> None:
+        if not self.steps or self.steps[-1] != trainer.steps:
             self._keep(trainer)
 
     def _keep(self, trainer: Trainer) -> None:

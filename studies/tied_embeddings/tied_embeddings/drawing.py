@@ -39,9 +39,10 @@ def accuracy(
     with plt.rc_context(printing.STYLE):
         figure, axis = plt.subplots(figsize=(printing.COLUMN, 2.8))
         for number, (label, (run, folder)) in enumerate(runs.items()):
-            if run.log is None or run.log.split == "train":
+            logs = [log for log in run.log if log.split != "train"]
+            if not logs:
                 raise InputError(f"{folder} has no log of evaluations; train it with the log callback")
-            lines = [line for line in measures.read_log(folder / run.log.validation_epoch) if line["set"] == name]
+            lines = [line for line in measures.read_log(folder / logs[0].validation_epoch) if line["set"] == name]
             epochs, values = ([line[key] for line in lines][:cutoff] for key in ("epoch", "accuracy"))
             if len(values) < window:
                 raise InputError(f"{folder} has {len(values)} evaluations up to the cutoff; choose a smaller --window")
@@ -71,10 +72,11 @@ def distances(
     title: str,
 ) -> Figure:
     """Distances of pairs over steps; of all pairs if none is named."""
-    if run.cdists is None:
+    if not run.cdists:
         raise InputError(f"{folder} has no record of distances; train it with the cdists callback")
-    values = np.load(folder / getattr(run.cdists, side))
-    every = run.cdists.every if run.cdists.split == "train" else run.evaluation.every
+    kept = run.cdists[0]
+    values = np.load(folder / getattr(kept, side))
+    steps = measures.recorded_steps(run, folder, len(values))
     vocabulary = values.shape[1]
     if not pairs:
         pairs = {f"{i}–{j}": (i, j) for i in range(vocabulary) for j in range(i + 1, vocabulary)}
@@ -88,9 +90,8 @@ def distances(
         for number, (label, pair) in enumerate(pairs.items()):
             if not all(0 <= one < vocabulary for one in pair):
                 raise InputError(f"--pair names {pair[0]},{pair[1]}, but symbols are 0 to {vocabulary - 1}")
-            steps = np.arange(len(values))[::stride] * every
             axis.plot(
-                steps,
+                steps[::stride],
                 values[::stride, pair[0], pair[1]],
                 linestyle=LINES[number % 4],
                 color=colors(number),

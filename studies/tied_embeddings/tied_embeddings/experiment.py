@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,24 @@ from linear_shortcuts.files import InputError, Partial, artifacts
 from linear_shortcuts.settings import choose_device, one_thread
 from tied_embeddings import callbacks
 from tied_embeddings.batched import Ensemble, Models
-from tied_embeddings.dataset import Dataset, Xor
+from tied_embeddings.dataset import Dataset, Xor, bit_strings
 from tied_embeddings.models import new_model
 from tied_embeddings.settings import STRINGS, DatasetSettings, Run
 from tied_embeddings.training import Callback, Optimizer, State, Trainer, schedule, stack_states, state_of
 
 GENERATE = "studies/tied_embeddings/01_generate.py"
 SETTINGS, LAST = "settings.json", "modellast.pt"
-RESTORED = ("model", "dataset", "saver", "cdists", "log", "embedding", "decouple", "text")  # must stay as they were
+RESTORED = (
+    "model",
+    "dataset",
+    "validation",
+    "saver",
+    "cdists",
+    "log",
+    "embedding",
+    "decouple",
+    "text",
+)  # must stay as they were
 
 
 def load_strings(bits: int, path: Path = STRINGS) -> dict[str, torch.Tensor]:
@@ -34,6 +44,11 @@ def load_strings(bits: int, path: Path = STRINGS) -> dict[str, torch.Tensor]:
 
 def xor(settings: DatasetSettings, strings: Mapping[str, torch.Tensor]) -> Xor:
     return Xor(settings.zero_dst, settings.one_dst, strings)
+
+
+def xor_anew(settings: DatasetSettings) -> Xor:
+    """With its strings made anew, where no stage has written them."""
+    return xor(settings, bit_strings(settings.bits, settings.seed, settings.include_all_ones))
 
 
 def new_models(run: Run, dataset: Dataset) -> Models:
@@ -63,17 +78,15 @@ def new_trainer(run: Run, dataset: Dataset) -> Trainer:
         batch=run.dataset.batch if run.dataset.name == "xor" else None,
         shuffle=run.dataset.shuffle,
         drop_last=run.dataset.drop_last,
+        held_out=None if run.validation is None else xor_anew(run.validation),
     )
 
 
 def new_callbacks(run: Run, dataset: Dataset) -> list[Callback]:
     chosen: list[Callback] = [callbacks.Checkpoints(run.saver)]
-    if run.cdists is not None:
-        chosen.append(callbacks.distance_recorder(run.cdists, dataset.pairs))
-    if run.embedding is not None:
-        chosen.append(callbacks.embedding_recorder(run.embedding))
-    if run.log is not None:
-        chosen.append(callbacks.Log(run.log))
+    chosen += [callbacks.distance_recorder(one, dataset.pairs) for one in run.cdists]
+    chosen += [callbacks.embedding_recorder(one) for one in run.embedding]
+    chosen += [callbacks.Log(one) for one in run.log]
     if run.decouple is not None:
         chosen.append(callbacks.Decouple(run.decouple))
     return chosen
@@ -141,9 +154,18 @@ def save(trainer: Trainer, state: State, run: Run, folder: Path) -> None:
 
 def saved_settings(run: Run, seed: int) -> dict[str, Any]:
     """What the folder of a seed says of its run."""
-    settings: dict[str, Any] = _plain({**asdict(run), "seeds": [seed]})
-    if run.text is None:
-        del settings["text"]
+    return as_config(replace(run, seeds=(seed,)))
+
+
+def as_config(run: Run) -> dict[str, Any]:
+    """A run as a config file has it."""
+    settings: dict[str, Any] = _plain(asdict(run))
+    for name in ("text", "validation"):
+        if settings[name] is None:
+            del settings[name]
+    for name in ("cdists", "log", "embedding"):  # none, one, or a list, as a config file may have it
+        if len(settings[name]) < 2:
+            settings[name] = settings[name][0] if settings[name] else None
     return settings
 
 

@@ -107,14 +107,20 @@ def expected_scores(model: torch.nn.Module, dataset: Xor, split: str) -> dict[st
 
 def load_distances(run: Run, folder: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Steps (T,), and the recorded distances of all seeds (R, T, V, V), by side: `tied`, or `input` and `output`."""
-    assert run.cdists is not None
-    sides = {"tied": run.cdists.input} if run.model.tied else {"input": run.cdists.input, "output": run.cdists.output}
+    kept = run.cdists[0]
+    sides = {"tied": kept.input} if run.model.tied else {"input": kept.input, "output": kept.output}
     found = {
         side: np.stack([np.load(folder / run.folder(seed) / name) for seed in run.seeds])
         for side, name in sides.items()
     }
-    every = run.cdists.every if run.cdists.split == "train" else run.evaluation.every
-    return np.arange(next(iter(found.values())).shape[1]) * every, found
+    return recorded_steps(run, folder / run.folder(run.seeds[0]), next(iter(found.values())).shape[1]), found
+
+
+def recorded_steps(run: Run, folder: Path, records: int) -> np.ndarray:
+    """The steps (T,) of the records of distances in a seed's folder: every so many-th, and the last."""
+    kept = run.cdists[0]
+    every = kept.every if kept.split == "train" else run.evaluation.every
+    return np.minimum(np.arange(records) * every, experiment.load_state(folder)["steps"])
 
 
 def distances(variant: str, run: Run, folder: Path, pairs: Sequence[Pair]) -> Iterator[dict[str, Any]]:
@@ -159,8 +165,7 @@ def distance_curves(variant: str, run: Run, folder: Path, pairs: Sequence[Pair])
 
 def accuracy_curves(variant: str, run: Run, folder: Path) -> Iterator[dict[str, Any]]:
     """Accuracy at every evaluation but the last, as the original has it, on both sets."""
-    assert run.log is not None
-    logs = [read_log(folder / run.folder(seed) / run.log.validation_epoch) for seed in run.seeds]
+    logs = [read_log(folder / run.folder(seed) / run.log[0].validation_epoch) for seed in run.seeds]
     for name in EVALUATIONS:
         own = [[line for line in log if line["set"] == name][:-1] for log in logs]
         steps = np.array([line["epoch"] for line in own[0]])

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from typing_extensions import Doc
 
 from linear_shortcuts.files import InputError
 from linear_shortcuts.settings import at_least, between, known, read_settings
@@ -25,15 +27,17 @@ class DatasetSettings:
     """mlm: the text of the `clones` section; it takes nothing from here but its name."""
 
     name: Literal["xor", "mlm"] = "xor"
-    bits: int = between(4, 12, default=7)  # fewer leave no strings to hold out; all examples are enumerated
-    zero_dst: tuple[float, ...] = (0.1, 0.9)
-    one_dst: tuple[float, ...] = (0.5, 0.5)
-    seed: int = between(0, SEED, default=14)
-    include_all_ones: bool = False
-    batch: int = at_least(1, default=1024)
-    shuffle: bool = True
-    drop_last: bool = False
-    device: str = "cpu"  # auto, cpu, cuda, …; a step of the small models is shorter than the launch of a GPU's kernels
+    # Fewer bits leave no strings to hold out; of more, all examples could not be enumerated.
+    bits: Annotated[int, Doc("bits of a string")] = between(4, 12, default=7)
+    zero_dst: Annotated[tuple[float, ...], Doc("probabilities of the symbols of bit 0, with commas")] = (0.1, 0.9)
+    one_dst: Annotated[tuple[float, ...], Doc("probabilities of the symbols of bit 1, with commas")] = (0.5, 0.5)
+    seed: Annotated[int, Doc("of the split")] = between(0, SEED, default=14)
+    include_all_ones: Annotated[bool, Doc("keep the string of only ones, which the original leaves out")] = False
+    batch: Annotated[int, Doc("sequences a step")] = at_least(1, default=1024)
+    shuffle: Annotated[bool, Doc("shuffle what is cut into batches")] = True
+    drop_last: Annotated[bool, Doc("drop a last smaller batch")] = False
+    # A step of the small models is shorter than the launch of a GPU's kernels.
+    device: Annotated[str, Doc("auto, cpu, cuda, …; on a CPU small models are fastest")] = "cpu"
 
     def __post_init__(self) -> None:
         for key in ("zero_dst", "one_dst"):
@@ -49,16 +53,20 @@ def check_distribution(name: str, probabilities: Iterable[float]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
-    """feedforward: width of a transformer's inner layer, an LSTM's state, a mixer's layers along channels."""
-
     name: Literal["transformer", "lstm", "mlp"]
-    layers: int = at_least(1, default=3)
-    embedding: int = at_least(1, default=128)
-    feedforward: int = at_least(1, default=512)
-    token_feedforward: int | None = at_least(1, default=None)  # of a mixer along positions; None: feedforward
-    heads: int | None = at_least(1, default=None)  # of a transformer; None: 1
-    dropout: float = between(0, 0.99, default=0.0)
-    activation: Literal["relu", "gelu"] = "relu"  # an LSTM has its own
+    layers: Annotated[int, Doc("number of layers")] = at_least(1, default=3)
+    embedding: Annotated[int, Doc("numbers a symbol has")] = at_least(1, default=128)
+    feedforward: Annotated[
+        int, Doc("width of a transformer's inner layer, an LSTM's state, a mixer's layers along channels")
+    ] = at_least(1, default=512)
+    token_feedforward: Annotated[
+        int | None, Doc("width of a mixer's layers along positions; as feedforward by default")
+    ] = at_least(1, default=None)
+    heads: Annotated[int | None, Doc("attention heads of a transformer; 1 by default")] = at_least(1, default=None)
+    dropout: Annotated[float, Doc("share of numbers dropped; above 0, models are trained one by one")] = between(
+        0, 0.99, default=0.0
+    )
+    activation: Annotated[Literal["relu", "gelu"], Doc("of a transformer or mixer")] = "relu"  # an LSTM has its own
     tied: bool = False
 
     def __post_init__(self) -> None:
@@ -77,69 +85,94 @@ class ModelSettings:
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSettings:
     name: Literal["adam", "adamw"] = "adamw"
-    learning_rate: float = between(1e-8, 10, default=0.0001)
-    weight_decay: float = between(0, 10, default=0.001)
-    beta1: float = between(0, 0.999999, default=0.9)
-    beta2: float = between(0, 0.999999, default=0.999)
-    epsilon: float = between(1e-30, 1, default=1e-12)
+    learning_rate: Annotated[float, Doc("at the first step, or after warm-up")] = between(1e-8, 10, default=0.0001)
+    weight_decay: Annotated[float, Doc("of all parameters")] = between(0, 10, default=0.001)
+    beta1: Annotated[float, Doc("decay of the first moment")] = between(0, 0.999999, default=0.9)
+    beta2: Annotated[float, Doc("decay of the second moment")] = between(0, 0.999999, default=0.999)
+    epsilon: Annotated[float, Doc("added to the root of the second moment")] = between(1e-30, 1, default=1e-12)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SchedulerSettings:
     name: Literal["cosine", "none", "warm-up"] = "cosine"
-    half_period: int = at_least(1, default=10_000)  # steps of the cosine from its highest to its lowest
-    lowest: float = between(0, 10, default=0.00001)  # learning rate there
-    warm_up: int = at_least(1, default=30_000)  # steps of a linear rise
+    half_period: Annotated[int, Doc("steps of the cosine from its highest to its lowest")] = at_least(1, default=10_000)
+    lowest: Annotated[float, Doc("learning rate at the lowest of the cosine")] = between(0, 10, default=0.00001)
+    warm_up: Annotated[int, Doc("steps of a linear rise")] = at_least(1, default=30_000)
+
+
+def name_as_numpy_does(record: DistanceSettings | EmbeddingSettings) -> None:
+    """Give the files of a record the suffix that `numpy.save` gives them."""
+    for side in ("input", "output"):
+        name = getattr(record, side)
+        object.__setattr__(record, side, name if name.endswith(".npy") else f"{name}.npy")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DistanceSettings:
-    split: Literal["train", "validation"] = "train"
-    every: int = at_least(1, default=1000)  # steps, for train; at every evaluation for validation
-    input: str = "input_cdists.npy"
-    output: str = "output_cdists.npy"
+    split: Annotated[Literal["train", "validation"], Doc("when to record: at steps of training, or evaluations")] = (
+        "train"
+    )
+    every: Annotated[int, Doc("steps of training between two records; the end is recorded too")] = at_least(
+        1, default=1000
+    )
+    input: Annotated[str, Doc("file of the input embeddings' record")] = "input_cdists.npy"
+    output: Annotated[str, Doc("file of the output embeddings' record")] = "output_cdists.npy"
+
+    def __post_init__(self) -> None:
+        name_as_numpy_does(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogSettings:
-    split: Literal["both", "train", "validation"] = "both"
-    every: int = at_least(1, default=1)  # steps and epochs of training
-    times: bool = True  # whether lines tell when; without, equal runs write equal bytes
-    train_step: str = "train_step.log"
-    train_epoch: str = "train_epoch.log"
-    validation_step: str = "valid_step.log"
-    validation_epoch: str = "valid_epoch.log"
+    split: Annotated[Literal["both", "train", "validation"], Doc("what to log")] = "both"
+    every: Annotated[int, Doc("steps and epochs of training between two lines")] = at_least(1, default=1)
+    times: Annotated[bool, Doc("write the time into each line; without it equal runs write equal bytes")] = True
+    train_step: Annotated[str, Doc("file of the training steps")] = "train_step.log"
+    train_epoch: Annotated[str, Doc("file of the training epochs")] = "train_epoch.log"
+    validation_step: Annotated[str, Doc("file of the evaluations' steps")] = "valid_step.log"
+    validation_epoch: Annotated[str, Doc("file of the evaluations")] = "valid_epoch.log"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingSettings:
     """The matrices themselves, (T, V, d)."""
 
-    every: int = at_least(1, default=1000)
-    input: str = "input_embeddings.npy"
-    output: str = "output_embeddings.npy"
+    every: Annotated[int, Doc("steps between two records; the end is recorded too")] = at_least(1, default=1000)
+    input: Annotated[str, Doc("file of the input embeddings' record")] = "input_embeddings.npy"
+    output: Annotated[str, Doc("file of the output embeddings' record")] = "output_embeddings.npy"
+
+    def __post_init__(self) -> None:
+        name_as_numpy_does(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecoupleSettings:
     """Give a tied model two embeddings of its own after so many epochs."""
 
-    epochs: int = at_least(1)
+    epochs: Annotated[int, Doc("after how many epochs")] = at_least(1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SaverSettings:
-    best: bool = True  # modelbest.pt
-    last: bool = True  # modellast.pt, which training can continue from
-    every: int | None = at_least(1, default=None)  # model<epoch>.pt every so many epochs
-    mode: Literal["max", "min"] = "max"  # which (accuracy, -loss) is the best
+    best: Annotated[bool, Doc("save modelbest.pt")] = True
+    last: Annotated[bool, Doc("save modellast.pt, which training can continue from")] = True
+    every: Annotated[int | None, Doc("save model<epoch>.pt every so many epochs")] = at_least(1, default=None)
+    mode: Annotated[Literal["max", "min"], Doc("whether the best has the highest or the lowest accuracy")] = "max"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
-    every: int = at_least(1, default=100)  # epochs
-    draws: int = at_least(1, default=1)  # of every string
-    seed: int = between(0, SEED, default=0)
+    every: Annotated[int, Doc("epochs between evaluations")] = at_least(1, default=100)
+    draws: Annotated[int, Doc("draws of every string at an evaluation")] = at_least(1, default=1)
+    seed: Annotated[int, Doc("of those draws")] = between(0, SEED, default=0)
+
+
+def files_of(callback: DistanceSettings | LogSettings | EmbeddingSettings) -> list[str]:
+    """The files that a callback writes into the folder of a seed."""
+    if not isinstance(callback, LogSettings):
+        return [callback.input, callback.output]
+    split = {"train": ["train"], "validation": ["validation"], "both": ["train", "validation"]}[callback.split]
+    return [getattr(callback, f"{part}_{unit}") for part in split for unit in ("step", "epoch")]
 
 
 def check_seeds(seeds: tuple[int, ...]) -> None:
@@ -150,25 +183,29 @@ def check_seeds(seeds: tuple[int, ...]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """All that decides the result of one training, of several seeds at once; a config file holds these keys."""
+    """All that decides the result of one training, of several seeds at once; a config file holds these keys.
 
-    seeds: tuple[int, ...] = field(metadata={"nonempty": True})
-    epochs: int = at_least(0)
+    Of a callback there may be none, one, or a list of them.
+    """
+
+    seeds: Annotated[tuple[int, ...], Doc("one model each; may be repeated")] = field(metadata={"nonempty": True})
+    epochs: Annotated[int, Doc("draws of the whole dataset")] = at_least(0)
     model: ModelSettings
     dataset: DatasetSettings = DatasetSettings()
+    validation: DatasetSettings | None = None  # what models are evaluated on; None: the held-out part of `dataset`
     loss: Literal["cross-entropy"] = "cross-entropy"
     optimizer: OptimizerSettings = OptimizerSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
-    cdists: DistanceSettings | None = None
-    log: LogSettings | None = None
-    embedding: EmbeddingSettings | None = None
+    cdists: tuple[DistanceSettings, ...] = ()
+    log: tuple[LogSettings, ...] = ()
+    embedding: tuple[EmbeddingSettings, ...] = ()
     decouple: DecoupleSettings | None = None
     saver: SaverSettings = SaverSettings()
     text: Clones | None = None  # of the dataset mlm
-    one_by_one: bool = False
-    compile: bool = False
-    detect_anomaly: bool = False
+    one_by_one: Annotated[bool, Doc("train one model after another, where that is faster")] = False
+    compile: Annotated[bool, Doc("compile the step (needs a C++ compiler)")] = False
+    detect_anomaly: Annotated[bool, Doc("stop at a NaN")] = False
 
     def __post_init__(self) -> None:
         check_seeds(self.seeds)
@@ -177,8 +214,15 @@ class Run:
                 raise InputError(f"seeds is {list(self.seeds)}; on text (mlm) train one seed at a time")
             if self.evaluation.draws > 1:
                 raise InputError(f"evaluation.draws is {self.evaluation.draws}; on text (mlm) it must be 1")
+        if self.validation is not None:
+            shapes = [(d.name, d.bits, len(d.zero_dst), len(d.one_dst)) for d in (self.dataset, self.validation)]
+            if self.dataset.name == "mlm" or shapes[0] != shapes[1]:
+                raise InputError("validation must be xor with the bits and as many symbols as the dataset trained on")
         if self.decouple is not None and not self.model.tied:
             raise InputError("decouple needs a tied model; choose one, or leave decouple out")
+        files = [name for kept in (self.cdists, self.log, self.embedding) for one in kept for name in files_of(one)]
+        if twice := sorted({name for name in files if files.count(name) > 1}):
+            raise InputError(f"two callbacks write {twice[0]}; give one of them a file of its own")
 
     def folder(self, seed: int) -> str:
         """The name of a seed's folder, `<seed>-<model>`."""
@@ -272,8 +316,8 @@ class Settings:
             optimizer=replace(self.optimizer, learning_rate=own.learning_rate, weight_decay=own.weight_decay),
             scheduler=self.scheduler,
             evaluation=self.evaluation,
-            cdists=self.cdists,
-            log=self.log,
+            cdists=(self.cdists,),
+            log=(self.log,),
             saver=self.saver,
             one_by_one=own.one_by_one,
         )

@@ -88,6 +88,7 @@ class Callback(Protocol):
     def after_step(self, trainer: Trainer, loss: Tensor, accuracy: Tensor) -> None: ...
     def after_epoch(self, trainer: Trainer) -> None: ...
     def evaluated(self, trainer: Trainer, found: Mapping[str, tuple[Tensor, Tensor]]) -> None: ...
+    def finished(self, trainer: Trainer) -> None: ...
     def state(self) -> tuple[State, State]: ...
     def load(self, own: State, shared: State) -> None: ...
     def save(self, folder: Path, number: int) -> None: ...
@@ -101,7 +102,8 @@ class Trainer:
 
     batch: sequences a step; a dataset's draw that has more is cut, shuffled first if `shuffle`; what is left over makes
     a smaller step unless `drop_last`. An epoch is one draw.
-    callbacks: told before every step, after every step and epoch, and after every evaluation.
+    held_out: what the held-out sequences are drawn from; None: from the dataset, as those trained on.
+    callbacks: told before every step, after every step and epoch, after every evaluation, and at the end.
     """
 
     def __init__(
@@ -116,7 +118,9 @@ class Trainer:
         batch: int | None = None,
         shuffle: bool = True,
         drop_last: bool = False,
+        held_out: Dataset | None = None,
     ) -> None:
+        self.held_out = dataset if held_out is None else held_out
         self.models, self.dataset, self.seeds = models, dataset, tuple(seeds)
         self.optimizer, self.schedule, self.evaluation = optimizer, schedule, evaluation
         self.callbacks = tuple(callbacks)
@@ -150,7 +154,7 @@ class Trainer:
         """Evaluate what training has ended with, and let the callbacks see it."""
         self._evaluate()
         for callback in self.callbacks:
-            callback.before_step(self)
+            callback.finished(self)
 
     def step(self, examples: Any) -> None:
         for callback in self.callbacks:
@@ -169,7 +173,8 @@ class Trainer:
         found = {}
         for name, split in EVALUATIONS.items():
             seed = derive(self.evaluation.seed, "evaluation", name, self.epoch) % 2**63
-            drawn = self.dataset.batches(split, torch.Generator().manual_seed(seed), self.evaluation.draws)
+            dataset = self.held_out if name == "held-out" else self.dataset
+            drawn = dataset.batches(split, torch.Generator().manual_seed(seed), self.evaluation.draws)
             every = (part.flatten(0, 1).to(self.device) for part in drawn)
             shared = Batch(*(part.expand(1, len(self.seeds), -1, -1) for part in every))
             [examples] = self.models.examples(shared)
