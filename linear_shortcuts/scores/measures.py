@@ -31,20 +31,25 @@ def explained_pairs(
     """
     pairs = list(pairs)
     targets = {j: Spread() for _, j in pairs}
-    residuals: dict[str, dict[tuple[int, int], Any]] = {name: dict.fromkeys(pairs, 0.0) for name in jumps}
+    residuals: dict[str, Tensor] = {}
     for states in parts:
+        # In one piece: small sums that outlive large temporaries would keep the space between from being used again.
+        residuals = residuals or {
+            name: torch.zeros(len(pairs), states.shape[-1], dtype=torch.float64, device=states.device) for name in jumps
+        }
         exact = {j: states[j].double() for j in targets}
         for j, spread in targets.items():
             spread.update(exact[j])
         for name, jump in jumps.items():
-            for i, j in pairs:
-                residuals[name][i, j] += _squares(exact[j], jump(states[i], i, j))
+            for residual, (i, j) in zip(residuals[name], pairs, strict=True):
+                residual += _squares(exact[j], jump(states[i], i, j))
     found = {}
-    for name, own in residuals.items():
-        found[f"score_{name}"] = {(i, j): _explained(residual, targets[j].total) for (i, j), residual in own.items()}
+    for name, rows in residuals.items():
+        own = list(zip(pairs, rows, strict=True))
+        found[f"score_{name}"] = {(i, j): _explained(residual, targets[j].total) for (i, j), residual in own}
         found[f"total_{name}"] = {
             (i, j): _explained(residual.sum(0, keepdim=True), targets[j].total.sum(0, keepdim=True))
-            for (i, j), residual in own.items()
+            for (i, j), residual in own
         }
     return found
 
