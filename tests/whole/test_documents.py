@@ -1,9 +1,12 @@
 """What the pages of this project name is there: links, headings, scripts, targets of the Makefile, tests."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
+
+from linear_shortcuts.files import documents
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -50,3 +53,10 @@ def test_scripts_targets_and_tests_that_a_page_names_are_there(page):
         assert target in TARGETS or target == "study-NAME", target
     for test in re.findall(r"\btest_\w+\.py", text.replace("test_x.py", "")):
         assert list(REPOSITORY.glob(f"tests/*/{test}")), test
+
+
+def test_the_tables_of_real_models_are_those_of_the_numbers_kept():
+    made = runpy.run_path(str(REPOSITORY / "benchmarks" / "results_page.py"))
+    page = (REPOSITORY / "docs" / "RESULTS.md").read_text(encoding="utf-8")
+    assert documents.filled(page, made["parts"](), "RESULTS.md") == page
+    assert len(made["parts"]()) >= 2

@@ -1,0 +1,183 @@
+"""Write the tables of docs/RESULTS.md that are of real models from the numbers kept in docs/results/.
+
+Reads   docs/results/MODEL/CORPUS.json   what a run found: Precision@1 and KL by mapping and layer, r2, early exit
+Writes  docs/RESULTS.md                  the parts between its `made:` comments
+
+After a run of the pipeline, --keep takes its tables into docs/results/ and its figures into docs/figures/ first.
+
+Example: python benchmarks/results_page.py --keep smollm2-135m-instruct-q4 docstrings
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from linear_shortcuts.files import documents
+from linear_shortcuts.scores.tables import markdown
+from linear_shortcuts.settings import Folders, run
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGE, KEPT = DOCS / "RESULTS.md", DOCS / "results"
+FIGURES = ("pre", "kl", "parts_pre1", "ee_pre1", "r2_scores", "cost")
+MAPPINGS = ("id", "mat", "mat_attn", "mat_ffn", "mat_ln1_ln2")
+Found = Mapping[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--keep", nargs=2, metavar=("MODEL", "CORPUS"), help="take the tables of that run first")
+    args = parser.parse_args()
+    if args.keep:
+        keep(*args.keep)
+    made = parts()
+    documents.fill(PAGE, made)
+    print(f"{len(made)} parts of {PAGE}")
+
+
+def keep(model: str, corpus: str) -> None:
+    """Take what a run found into docs/results/ and docs/figures/."""
+    plots = Folders(model, corpus).plots
+    tables = {name: json.loads((plots / name / f"{name}.json").read_text()) for name in ("precision", "surprisal")}
+    tables |= {name: json.loads((plots / name / f"{name}.json").read_text()) for name in ("parts", "r2", "early_exit")}
+    exits = [row for row in tables["parts"] + tables["precision"] if row["panel"] == "Precision@1"]
+    last = max(row["target"] for row in tables["r2"])
+    found = {
+        "samples": max(row["samples"] for row in exits),
+        "metrics": json.loads((Path("metrics") / model / "metrics.json").read_text()),
+        "precision": table(exits),
+        "kl": table([row for row in tables["surprisal"] if row["panel"].startswith("KL")]),
+        "r2": {
+            name: [rounded(row["r2"]) for row in tables["r2"] if row["mapping"] == name and row["target"] == last]
+            for name in ("id", "mat")
+        },
+        "early": {
+            name: [
+                {key: rounded(row[key]) for key in ("mean_layers", "relative_cost", "precision")}
+                for row in tables["early_exit"]
+                if row["mapping"] == name and row["exit"] == "early"
+            ]
+            for name in ("id", "mat")
+        },
+    }
+    path = KEPT / model / f"{corpus}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found, indent=None, separators=(",", ":")).replace('},"', '},\n"') + "\n")
+    for name in FIGURES:
+        for figure in (plots / "figures").glob(f"{name}_[0-9]*.svg"):
+            to = DOCS / "figures" / model / corpus / figure.name
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(figure, to)
+
+
+def table(rows: list[dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
+    """mapping -> layer -> value, ends of its interval, and the share that diverged."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        values = [rounded(row[key]) for key in ("value", "low", "high", "diverged")]
+        found.setdefault(row["mapping"], {})[str(row["layer"])] = values
+    return found
+
+
+def rounded(value: float | None) -> Any:
+    return None if value is None else float(f"{value:.4g}")
+
+
+# --- parts of the page -----------------------------------------------------------------------------------------
+
+
+def parts() -> dict[str, str]:
+    """Every part of the page, by name: a table of exits and one of claims for each model and corpus."""
+    made = {}
+    for path in sorted(KEPT.glob("*/*.json")):
+        found = json.loads(path.read_text())
+        name = f"{path.parent.name}-{path.stem}"
+        made[f"{name}-exits"] = exits_table(found)
+        made[f"{name}-claims"] = claims_table(found)
+    return made
+
+
+def exits_table(found: Found) -> str:
+    """Precision@1 of every mapping and KL of two, at the layers from which parts were replaced."""
+    precision, kl = found["precision"], found["kl"]
+    layers = sorted(map(int, precision["mat_attn"]))[:-1]
+    rows = []
+    for layer in map(str, layers):
+        row: list[str] = [layer]
+        for mapping in MAPPINGS:
+            value, _, _, diverged = precision[mapping][layer]
+            row.append(f"{value:.3f}" + (f" ({percent(diverged)})" if diverged else ""))
+        rows.append([*row, *(f"{kl[mapping][layer][0]:.2f}" for mapping in ("id", "mat"))])
+    widest = max((high - low) / 2 for of in precision.values() for _, low, high, _ in of.values())
+    header = ["layer", *MAPPINGS[:-1], "mat_ln1_ln2 (diverged)", "KL id", "KL mat"]
+    words = (
+        f"Precision@1 by exit layer, {found['samples']:,} validation sentences, 95 % intervals of at most "
+        f"±{widest:.3f}; KL(full, exit) in nats."
+    )
+    return f"{words}\n\n{markdown(header, rows)}"
+
+
+def claims_table(found: Found) -> str:
+    """What the paper says of GPT-2 and BERT, beside what was found here."""
+    precision, kl, metrics = found["precision"], found["kl"], found["metrics"]
+    last = max(map(int, precision["mat"]))
+    gains = {layer: precision["mat"][str(layer)][0] - precision["id"][str(layer)][0] for layer in range(last)}
+    apart = sum(precision["mat"][str(layer)][1] > precision["id"][str(layer)][2] for layer in range(last))
+    smaller = [kl["id"][str(layer)][0] / kl["mat"][str(layer)][0] for layer in range(last)]
+    early = [precision["mat"][str(layer)][0] for layer in range(last // 2 + 1)]
+    starts = [layer for layer in map(int, precision["mat_attn"]) if layer < last]
+    ahead = {
+        mapping: [k for k in starts if precision[mapping][str(k)][0] > precision["mat"][str(k)][0]]
+        for mapping in ("mat_attn", "mat_ffn", "mat_ln1_ln2")
+    }
+    least = [k for k in starts if precision["mat_attn"][str(k)][0] == max(precision[m][str(k)][0] for m in ahead)]
+    rows = [
+        [
+            "`mat` ahead of `id` at every layer, by more than 20 points at most of them",
+            f"ahead at {sum(gain > 0 for gain in gains.values())} of {last} layers (intervals apart at {apart}), by "
+            f"{100 * min(gains.values()):.0f} to {100 * max(gains.values()):.0f} points; KL {min(smaller):.0f} to "
+            f"{max(smaller):.0f} times smaller",
+            agrees(all(gain > 0 for gain in gains.values())),
+        ],
+        [
+            "GPT-2 48, first half, `mat`: P@1 28–45 %",
+            f"layers 0 to {last // 2}: {percent(min(early))} to {percent(max(early))}",
+            agrees(0.28 <= min(early) <= max(early) <= 0.5),
+        ],
+        [
+            "layers saved at 95 % P@1: GPT-2 24 `mat` 13.8 %, `id` 5.9 %",
+            f"`mat` {percent(metrics['mat']['saved'])}, `id` {percent(metrics['id']['saved'])}; with every read-out, "
+            f"{1 - metrics['mat']['flops']:.1f} and {1 - metrics['id']['flops']:.1f} times the operations of the full "
+            "model",
+            "agrees in layers, **not in cost**",
+        ],
+        [
+            "sub-modules of GPT-2 24: all three ahead of `mat` from about layer 7",
+            "; ".join(f"`{mapping}` at {listed(layers, len(starts))}" for mapping, layers in ahead.items()),
+            agrees(all(len(layers) > len(starts) / 2 for layers in ahead.values())),
+        ],
+        [
+            "replacing attention costs least of the three",
+            f"least at {len(least)} of {len(starts)} layers",
+            agrees(len(least) == len(starts)),
+        ],
+    ]
+    return markdown(["the paper, of GPT-2 and BERT", "here", ""], rows)
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def agrees(so: bool) -> str:
+    return "agrees" if so else "**not here**"
+
+
+def listed(layers: list[int], of: int) -> str:
+    return f"{len(layers)} of {of} layers" + (f", from {min(layers)} on" if layers else "")
+
+
+if __name__ == "__main__":
+    run(main)
