@@ -1,6 +1,6 @@
 """Pages of the site that do not lie in docs/: the studies' own, the changelog, and the reference, a page a room.
 
-MkDocs calls `on_files` before it reads the pages and `on_page_markdown` for each. Links that lead out of the site, to
+MkDocs calls `on_config` first, `on_files` before it reads the pages and `on_page_markdown` for each. Links that lead out of the site, to
 code or settings, are shown as names; those that lead nowhere are left, so that a strict build fails on them.
 """
 
@@ -19,6 +19,15 @@ from linear_shortcuts._door import homes
 REPOSITORY = Path(__file__).resolve().parents[1]
 LIBRARY = REPOSITORY / "linear_shortcuts"
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s]+)\)")
+
+
+def on_config(config: Any) -> Any:
+    """Put the rooms, from the ground up, behind what the reference begins with."""
+    words = (ast.get_docstring(ast.parse((LIBRARY / "__init__.py").read_bytes())) or "").replace("\n", " ")
+    rooms = re.findall(r"\w+", words.rpartition(": ")[2])
+    [reference] = [part["Reference"] for part in config["nav"] if "Reference" in part]
+    reference += [{room: f"reference/{room}.md"} for room in rooms]
+    return config
 
 
 def on_files(files: Files, config: Any) -> Files:
