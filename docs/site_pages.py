@@ -1,7 +1,7 @@
 """Pages of the site that do not lie in docs/: the studies' own, the changelog, and the reference, a page a room.
 
-MkDocs calls `on_config` first, `on_files` before it reads the pages and `on_page_markdown` for each. Links that lead out of the site, to
-code or settings, are shown as names; those that lead nowhere are left, so that a strict build fails on them.
+MkDocs calls `on_config` first, `on_files` before it reads the pages and `on_page_markdown` for each. Links out
+of the site, to code or settings, are shown as names; those that lead nowhere are left, so that a strict build fails.
 """
 
 from __future__ import annotations
