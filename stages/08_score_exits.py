@@ -1,10 +1,10 @@
 """Leave the network at every layer under five mappings, and compare with the full model's own prediction.
 
-Reads   data/MODEL/CORPUS/tokens_validation.pickle   from 03_tokenize.py
-        data/MODEL/CORPUS/hidden_validation/         from 04_extract_hidden_states.py
-        linreg/MODEL/CORPUS/layers/, submodules/     from 05 and 06, and the model
+Reads   data/MODEL/CORPUS/tokens_validation.pickle, hidden_validation/   from 03 and 04
+        linreg/MODEL/CORPUS/layers/, submodules/                         from 05 and 06, and the model
 Writes  data/MODEL/CORPUS/fixed_exits.pickle   `records`: for each mapping and layer, per sample, the top-10 token ids,
-        the two largest probabilities, surprisal and KL (nats), -1 and nan if it diverges; `positions`, `cost`, `card`
+        the two largest probabilities, surprisal and KL (nats), -1 and nan if it diverges; `positions`, `cost`, `card`;
+        of an encoder: the cosine of the sentence embedding, recall@10
 
 Resumes after a kill, chunk of sentences by chunk of sentences; shares the chunks out to the ranks that torchrun starts.
 
@@ -21,7 +21,7 @@ def main() -> None:
     from linear_shortcuts.files import Partial, ranks
     from linear_shortcuts.maps import LayerMaps, SubmoduleMaps
     from linear_shortcuts.models import cost, loading
-    from linear_shortcuts.scores import exits, records
+    from linear_shortcuts.scores import embeddings, exits, records
     from linear_shortcuts.settings import read_params
     from linear_shortcuts.states import provenance, shards
     from linear_shortcuts.text import tokens
@@ -38,7 +38,7 @@ def main() -> None:
     provenance.check_model(states.card, model, states.folder, made_by="stages 03 to 06")
     provenance.check_asked(states.card, params, args.model, "validation", states.folder, made_by="stages 03 to 06")
     data = tokens.load_states_tokens(folders.tokens("validation"), states.card, made_by="stages 03 to 06")
-    stacked = states.stack()
+    leave, stacked = embeddings if model.family.headless else exits, states.stack()
     how = (layer_maps, submodule_maps, params.extract.tokens_per_batch, states.card["precision"], params.exits)
     card = records.card_of(states.card, layer_maps.card, submodule_maps.card)
     recipe = {**card, "exits": vars(params.exits), "extract": vars(params.extract), "device": model.device.type}
@@ -46,18 +46,18 @@ def main() -> None:
         chunks = list(shards.shard_ranges(len(data), params.exits.sentences_per_chunk))
         todo = own.share([chunk for chunk in chunks if chunk[0] not in partial])
         if todo:  # what can fail late fails now
-            exits.score_chunk(model, stacked, data, 0, exits.FEW, *how)
+            leave.score_chunk(model, stacked, data, 0, exits.FEW, *how)
         for number, first, last in tqdm(todo, desc=f"{args.model}: exits", unit=" chunks", disable=own.hide):
-            partial.save(number, exits.chunk_files(exits.score_chunk(model, stacked, data, first, last, *how), number))
+            partial.save(number, leave.chunk_files(leave.score_chunk(model, stacked, data, first, last, *how), number))
         if not partial.gather():
             return
-        joined = exits.join_chunks([partial.load(exits.chunk_file(number)) for number, _, _ in chunks])
+        joined = leave.join_chunks([partial.load(exits.chunk_file(number)) for number, _, _ in chunks])
         counted = cost.count(model, data.lengths, data.positions)
         records.save_fixed(folders.fixed_exits, joined, data.positions, counted, card)
         partial.forget_others()
     print(
-        f"{args.model}: {len(joined)} exits of {len(data):,} sentences ({partial.resumed} of {len(chunks)} chunks "
-        f"resumed), in {folders.fixed_exits}"
+        f"{args.model}: {len(joined)} {leave.KIND} of {len(data):,} sentences ({partial.resumed} of {len(chunks)} "
+        f"chunks resumed), in {folders.fixed_exits}"
     )
 
 

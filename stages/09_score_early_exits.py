@@ -30,7 +30,10 @@ def main() -> None:
     if params.compatibility == "original":
         family = load_config(entry.checkpoint, entry.revision, trust_remote_code=entry.trust_remote_code)[1]
         at = None if family.causal else early_exit.ORIGINAL_POSITION
-    swept = []
+    swept: list[dict] = []
+    if records.of_embeddings(fixed["records"]):
+        print(f"{args.model} has no prediction head, so no early exits")
+        grids = {}
     for mapping, grid in grids.items():
         readouts = sorted((r for r in fixed["records"] if r["mapping"] == mapping), key=lambda r: r["layer"])
         swept += early_exit.sweep(readouts, fixed["positions"], grid, mapping, cost, quantiles, at)

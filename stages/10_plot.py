@@ -2,7 +2,7 @@
 
 Reads   data/MODEL/CORPUS/r2.pickle, fixed_exits.pickle, early_exits.pickle   from stages 07, 08, 09
 Writes  plots/MODEL/CORPUS/figures/, pdf/                                     every figure as SVG and as PDF
-        plots/MODEL/CORPUS/r2/, precision/, surprisal/, parts/, early_exit/, cost/   one JSON table each
+        plots/MODEL/CORPUS/r2/, precision/, surprisal/, parts/, early_exit/, cost/, embeddings/   one JSON table each
         metrics/MODEL/metrics.json
 
 Example: python stages/10_plot.py --model tiny-gpt2
@@ -41,8 +41,10 @@ def main() -> None:
         printing.save(figure, {"svg": folders.plots / "figures", "pdf": folders.plots / "pdf"}, name)
     summary = tables.metrics(params.corpus, r2_table, exits, early["records"], params.early_exit.precision)
     artifacts.save_json(folders.metrics, summary)
-    print(f"{args.model}: Precision@1 by exit layer\n\n{tables.by_layer(exits, tables.precision_panel(1))}\n")
-    print(f"{args.model}: early exit by threshold\n\n{tables.by_lambda(early['records'])}\n")
+    for panel in tables.headline(exits):
+        print(f"{args.model}: {panel} by exit layer\n\n{tables.by_layer(exits, panel)}\n")
+    if early["records"]:
+        print(f"{args.model}: early exit by threshold\n\n{tables.by_lambda(early['records'])}\n")
     print(f"{args.model}: {len(figures)} figures in {folders.plots}, metrics in {folders.metrics}")
 
 

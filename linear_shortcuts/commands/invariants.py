@@ -78,7 +78,9 @@ def sample_tokens(model: LanguageModel, *, seed: int = 0) -> Tokens:
 # --- the invariants --------------------------------------------------------------------------------------------
 
 
-def _logits(model: LanguageModel, tokens: Tokens) -> float:
+def _logits(model: LanguageModel, tokens: Tokens) -> float | None:
+    if model.family.headless:
+        return None
     worst = 0.0
     for ids in tokens.sentences:
         logits = _forward(model, ids).logits
@@ -93,9 +95,11 @@ def _states(model: LanguageModel, tokens: Tokens) -> float | None:
     theirs = _forward(model, ids, output_hidden_states=True).hidden_states
     if theirs is None or len(theirs) != model.layers + 1:
         return None
-    ours = _run(model, ids).states
-    # Of h_L the library shows what the final norm makes of it, where there is one; `decoding` speaks of that.
-    return max(_difference(own, their) for own, their in zip(ours[:-1], theirs[:-1], strict=True))
+    *ours, last = _run(model, ids).states
+    # Of h_L the library shows what the final norm makes of it, where there is one; `decoding` speaks of that, but of an
+    # encoder nothing is decoded.
+    ours += [model.finish(last)] if model.family.headless else []
+    return max(_difference(own, their) for own, their in zip(ours, theirs[: len(ours)], strict=True))
 
 
 def _blocks(model: LanguageModel, tokens: Tokens) -> float | None:
@@ -153,8 +157,11 @@ def _stand_ins(model: LanguageModel, tokens: Tokens) -> float | None:
                 for step, matrix in matrices[block].items():
                     stack.enter_context(replaced(model.blocks[block], model.family.steps[step], matrix))
             for row, (ids, position) in enumerate(zip(tokens.sentences, tokens.positions.tolist(), strict=True)):
-                logits = _forward(model, ids).logits[0, position]
-                worst = max(worst, _difference(model.decode(guesses[mapping][0, row]), logits))
+                guess, given = guesses[mapping][0, row], _forward(model, ids)
+                if model.family.headless:
+                    worst = max(worst, _difference(model.finish(guess), given.last_hidden_state[0, position]))
+                else:
+                    worst = max(worst, _difference(model.decode(guess), given.logits[0, position]))
     return worst
 
 
@@ -276,7 +283,7 @@ def _layer_difference(one: Tensor, other: Tensor) -> float:
 
 def describe(model: LanguageModel) -> str:
     """One line on what was loaded."""
-    kind = "causal" if model.family.causal else "masked"
+    kind = "causal" if model.family.causal else "an encoder" if model.family.headless else "masked"
     parameters = sum(parameter.numel() for parameter in model.network.parameters())
     known = f"{len(model.family.steps)} sub-steps a block" if model.family.steps else "read by structure, parts unknown"
     limit = f"{model.max_tokens:,} tokens" if model.max_tokens else "any number of tokens"
@@ -289,6 +296,8 @@ def describe(model: LanguageModel) -> str:
 
 def notes(model: LanguageModel, tokens: Tokens) -> Iterator[str]:
     """What is no fault but should be known, a line each."""
+    if model.family.headless:
+        yield "the model has no prediction head, so no exits: its states and the maps between them can be studied"
     if model.unused:
         yield f"{len(model.unused)} weights of the checkpoint have no place in the model, such as {model.unused[0]}"
     layer = _more_than_the_stream(model, tokens)

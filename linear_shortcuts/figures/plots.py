@@ -23,7 +23,16 @@ from linear_shortcuts.figures.printing import (
     line_with_band,
     tick_step,
 )
-from linear_shortcuts.scores import KL, PRECISION_AT, SURPRISAL, Table, divergence, precision_panel, select
+from linear_shortcuts.scores import (
+    EMBEDDING_PANELS,
+    KL,
+    PRECISION_AT,
+    SURPRISAL,
+    Table,
+    divergence,
+    precision_panel,
+    select,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,6 +70,12 @@ def draw_all(r2: Table, exits: Table, early_exit: Table, precision: float, about
     known = {record["mapping"] for record in exits}
     parts = [part for part in ("mat_attn", "mat_ln1_ln2", "mat_ffn") if part in known]
     diverged = divergence(exits, parts)
+    if select(exits, ["mat"], EMBEDDING_PANELS):  # an encoder's
+        with plt.rc_context(STYLE):
+            return {
+                f"r2_scores_{layers}": r2_figure(r2, layers, about),
+                f"embeddings_{layers}": embeddings_figure(exits, layers, about),
+            }
     with plt.rc_context(STYLE):
         figures = {
             f"r2_scores_{layers}": r2_figure(r2, layers, about),
@@ -143,6 +158,18 @@ def precision_figure(exits: Table, layers: int, about: str) -> Figure:
     axes[0].set_ylabel("share of sentences")
     label_below(figure, axes[0], 2)
     figure.suptitle(f"The exit's token among the full model's first k, {about}")
+    return figure
+
+
+def embeddings_figure(exits: Table, layers: int, about: str) -> Figure:
+    """How close the embeddings of mat and id come to the whole encoder's, and what they retrieve, over exit layers."""
+    figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.5), sharey=True)
+    for axis, panel in zip(axes, EMBEDDING_PANELS, strict=True):
+        _draw_lines(axis, exits, ["mat", "id"], panel, layers)
+        axis.set(title=panel, ylim=(min(0, axis.get_ylim()[0]), 1.02))
+    axes[0].set_ylabel("mean over sentences")
+    label_below(figure, axes[0], 2)
+    figure.suptitle(f"Sentence embeddings that leave early, {about}")
     return figure
 
 

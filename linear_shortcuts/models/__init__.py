@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         width as width,
     )
     from linear_shortcuts.models.loading import (
+        has_head as has_head,
         load_config as load_config,
         load_model as load_model,
         load_registered as load_registered,

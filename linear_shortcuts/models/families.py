@@ -46,6 +46,7 @@ class Family:
     when: values of the configuration that tell this variant of a model type from another.
     final_norm: applied to h_L before the head; None where the last block already ends in one.
     head: modules applied one after the other. A path that ends in `?` is left out where the model lacks the module.
+        None for an encoder, such as one of sentences; see `without_head`.
     steps: the ordered sub-steps of a block; none where only the blocks are known.
     scale: what the head's output is multiplied by.
     soft_cap: the configuration's key of a bound c, or None, that then turns logits into c tanh(logits / c).
@@ -74,6 +75,11 @@ class Family:
     def sources(self) -> tuple[int, ...]:
         """The site that each step reads."""
         return tuple(a if step.reads is None else step.reads for a, step in enumerate(self.steps))
+
+    @property
+    def headless(self) -> bool:
+        """Whether the model has no prediction head, so that its last states are all it gives."""
+        return bool(self.blocks) and not self.head  # of a model to be read by structure neither is known yet
 
 
 # --- the orders in which blocks apply their parts --------------------------------------------------------------
@@ -332,6 +338,12 @@ PARTS: Mapping[str, Part] = {"mat_attn": "attention", "mat_ffn": "feed_forward",
 def stand_in_steps(family: Family, part: str) -> list[int]:
     """The sub-steps (a, which makes site a + 1) of a block that `part` names: attention, feed_forward or norm."""
     return [a for a, step in enumerate(family.steps) if step.part == part]
+
+
+def without_head(family: Family, prefix: str) -> Family:
+    """The family of a model that is the base of another, in which it has the name `prefix`, and has no head itself."""
+    norm = None if family.final_norm is None else family.final_norm.removeprefix(f"{prefix}.")
+    return replace(family, blocks=family.blocks.removeprefix(f"{prefix}."), final_norm=norm, head=())
 
 
 def find(config: Any) -> Family | None:

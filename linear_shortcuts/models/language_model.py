@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from linear_shortcuts.files import InputError
 from linear_shortcuts.models.families import Family, Step, adjust, longest, switch
 from linear_shortcuts.models.products import linear
 
@@ -28,10 +29,10 @@ class LanguageModel:
     """A frozen language model in evaluation mode, seen through its family."""
 
     name: str
-    network: Any  # a Hugging Face model with its prediction head
+    network: Any  # a Hugging Face model with its prediction head, if it has one
     family: Family
     identity: Mapping[str, Any]  # id, revision, SHA-256 of the weights, …: what an artifact's card records
-    mask_token: int | None = None  # of a masked model
+    mask_token: int | None = None  # of a masked model that predicts what is behind it
     unused: tuple[str, ...] = ()  # names of weights in the checkpoint that the model has no place for
 
     def __repr__(self) -> str:
@@ -76,13 +77,25 @@ class LanguageModel:
         self.network.base_model(input_ids=ids, attention_mask=attention_mask, **options)
 
     def decode(self, states: Tensor) -> Tensor:
-        """Logits (..., V) of states (..., d) read as if they were h_L: final norm (if any), then head, once."""
+        """Logits (..., V) of states (..., d) read as if they were h_L: final norm (if any), then head, once.
+
+        Raises `InputError` if the model has no prediction head.
+        """
+        if self.family.headless:
+            raise InputError(f"{self.name} has no prediction head, so nothing can be read off its states")
         norm = () if self.family.final_norm is None else (self.family.final_norm,)
-        modules = [self.network.get_submodule(path) for path in (*norm, *self.family.head)]
-        states = self._enter(modules[0], states)
+        return adjust(self.family, self.network.config, self._through((*norm, *self.family.head), states))
+
+    def finish(self, states: Tensor) -> Tensor:
+        """States (..., d), read as if they were h_L, as the head or an encoder's user gets them: final norm, if any."""
+        return self._through(() if self.family.final_norm is None else (self.family.final_norm,), states)
+
+    def _through(self, paths: tuple[str, ...], states: Tensor) -> Tensor:
+        modules = [self.network.get_submodule(path) for path in paths]
+        states = self._enter(modules[0], states) if modules else states
         for module in modules:
             states = module(states)
-        return adjust(self.family, self.network.config, states)
+        return states
 
     def sites(
         self,

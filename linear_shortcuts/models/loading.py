@@ -15,7 +15,14 @@ from linear_shortcuts.files import InputError
 from linear_shortcuts.models import gguf_files, products
 from linear_shortcuts.models.checkpoints import check_head, check_names, check_place
 from linear_shortcuts.models.discovery import discover
-from linear_shortcuts.models.families import FAMILIES, POSITIONS_FOLLOW_PADDING, Family, find, longest
+from linear_shortcuts.models.families import (
+    FAMILIES,
+    POSITIONS_FOLLOW_PADDING,
+    Family,
+    find,
+    longest,
+    without_head,
+)
 from linear_shortcuts.models.identity import computing_config, weights_sha256
 from linear_shortcuts.models.language_model import LanguageModel
 from linear_shortcuts.models.verification import verify
@@ -50,41 +57,29 @@ def load_model(
     gguf_file: a GGUF file in that folder or repository, as transformers' argument of this name; a path that ends in
         `.gguf` does the same. Its weights are dequantised to `dtype`. Needs the extra `gguf`.
 
-    Raises `InputError` for a folder or hub id that cannot be loaded, a quantised checkpoint, one without a head or with
-    more blocks than its configuration, and a model whose parts are neither declared in `FAMILIES` nor found by
-    structure.
-    """
-    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+    A masked checkpoint whose weights lack the whole head is loaded without one, as an encoder.
 
+    Raises `InputError` for a folder or hub id that cannot be loaded, a quantised checkpoint, one that lacks other
+    weights or has more blocks than its configuration, and a model whose parts are neither declared in `FAMILIES` nor
+    found by structure.
+    """
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is not known; use {', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
     path = path if gguf_file is None else f"{path}/{gguf_file}"
     packed = gguf_files.is_gguf(path)
     config, family = load_config(path, revision, trust_remote_code=trust_remote_code)
-    auto = AutoModelForCausalLM if family.causal else AutoModelForMaskedLM
-    placed = {} if device_map is None else {"device_map": device_map}
-    unpacked = gguf_files.options() if packed else {}
-    network, loaded = _from_pretrained(
-        auto,
-        path,
-        revision,
-        trust_remote_code=trust_remote_code,
-        config=config,
-        dtype=dtype if dtype == "auto" else getattr(torch, dtype),
-        output_loading_info=True,
-        **placed,
-        **unpacked,
-    )
+    options: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
+    options |= gguf_files.options() if packed else {}
+    options["dtype"] = dtype if dtype == "auto" else getattr(torch, dtype)
+    network, unexpected = _load_network(path, revision, config, family, trust_remote_code, **options)
     if packed:
         gguf_files.unpack(network)
     _fuse_activations(network)
     products.widen(network)
-    unexpected = sorted(loaded["unexpected_keys"])
-    check_names(sorted(loaded["missing_keys"]), unexpected, type(network).__name__, path)
     if device_map is None:
         network = network.to(choose_device(device))
     mask_token = None
-    if not family.causal:
+    if not family.causal and not _is_base(network):
         mask_token = load_tokenizer(path, revision, trust_remote_code=trust_remote_code).mask_token_id
         if mask_token is None:
             raise InputError(f"{path} is a masked model but its tokenizer has no mask token; check the checkpoint")
@@ -93,6 +88,45 @@ def load_model(
         model = replace(model, identity={**model.identity, "gguf": gguf_files.identity(path, revision)})
     _check_blocks(model, unexpected, path)
     return replace(model, unused=tuple(unexpected))
+
+
+def has_head(path: str | Path, revision: str | None = None, *, trust_remote_code: bool = False) -> bool:
+    """Whether a checkpoint has a prediction head, and so a mask token to predict behind; see `load_model`.
+
+    Only its weights tell, whatever its configuration calls it, so that those of a masked one are loaded.
+    """
+    config, family = load_config(path, revision, trust_remote_code=trust_remote_code)
+    return family.causal or not _is_base(_load_network(path, revision, config, family, trust_remote_code)[0])
+
+
+def _load_network(
+    path: str | Path, revision: str | None, config: Any, family: Family, trust_remote_code: bool, **options: Any
+) -> tuple[Any, list[str]]:
+    """The network of a checkpoint, without a head if its weights have none, and the names of weights left over."""
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+
+    auto = AutoModelForCausalLM if family.causal else AutoModelForMaskedLM
+    known = {"config": config, "trust_remote_code": trust_remote_code, "output_loading_info": True}
+    network, loaded = _from_pretrained(auto, path, revision, **known, **options)
+    missing, unexpected = sorted(loaded["missing_keys"]), sorted(loaded["unexpected_keys"])
+    if not family.causal and family.blocks and missing and _whole_head(network) <= set(missing):
+        network, missing = network.base_model, [name for name in missing if not _of_head(network, name)]
+    check_names(missing, unexpected, type(network).__name__, path)
+    return network, unexpected
+
+
+def _whole_head(network: Any) -> set[str]:
+    """The names of the weights that a model has beside those of its base."""
+    return {name for name, _ in network.named_parameters() if _of_head(network, name)}
+
+
+def _of_head(network: Any, name: str) -> bool:
+    return not name.startswith(f"{network.base_model_prefix}.")
+
+
+def _is_base(network: Any) -> bool:
+    """Whether a network is the base of a model, without its head."""
+    return network.base_model is network
 
 
 def _check_blocks(model: LanguageModel, unexpected: Iterable[str], path: str | Path) -> None:
@@ -148,7 +182,7 @@ def wrap(
     mask_token: int | None = None,
     device_map: str | Mapping[str, int | str] | None = None,
 ) -> LanguageModel:
-    """A Hugging Face model with its prediction head, already in memory, as a `LanguageModel`."""
+    """A Hugging Face model with its prediction head, or an encoder without one, in memory, as a `LanguageModel`."""
     network = network.eval().requires_grad_(False)
     away = [key for key, parameter in network.named_parameters() if parameter.is_meta]
     if away:
@@ -158,6 +192,8 @@ def wrap(
         )
     _plain(network)
     family = family_of(network.config, path, made_as=type(network).__name__)
+    if family.blocks and not family.causal and _is_base(network):
+        family = without_head(family, network.base_model_prefix)
     family = _present(family, network) if family.blocks else discover(network, family, path)
     longest(network.config, family)  # raises where it cannot be told
     identity = {

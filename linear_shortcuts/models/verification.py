@@ -28,7 +28,7 @@ def verify(model: LanguageModel, path: str | Path) -> None:
     with model.watch(ends):
         logits = first_logits(network, family, path)
     if not torch.isfinite(logits).all():
-        raise InputError(f"{path} gives logits that are not finite; check its weights and dtype")
+        raise InputError(f"{path} gives {_what(family)} that are not finite; check its weights and dtype")
     for layer, states in ends.states.items():
         if states.shape != (1, TOKENS, model.width):
             shape = " x ".join(map(str, states.shape[2:]))
@@ -38,13 +38,14 @@ def verify(model: LanguageModel, path: str | Path) -> None:
             )
     last = ends.states[model.layers]
     with torch.inference_mode():
-        apart = difference(model.decode(last), logits)
+        apart = difference(model.finish(last) if family.headless else model.decode(last), logits)
     if apart > _rounding(network):
+        read = "come of" if family.headless else "its head reads off"
         raise InputError(
-            f"{path} gives other logits, by {apart:.1g} of the largest, than its head reads off the last block; its "
+            f"{path} gives other {_what(family)}, by {apart:.1g} of the largest, than {read} the last block; its "
             f"configuration changes what a model of type {network.config.model_type} does, so it is not supported"
         )
-    if not _holds_for_large_logits(model, last):
+    if not family.headless and not _holds_for_large_logits(model, last):
         raise InputError(
             f"what {path} does to the logits after {family.head[-1]} is neither a constant factor nor a cap of "
             f"{', '.join(SOFT_CAPS)}; it is not supported"
@@ -104,8 +105,8 @@ def _verify_batch(network: Any, family: Family, path: str | Path) -> None:
     if family.causal:
         raise InputError(f"{path} loads as a causal model but its tokens see those behind them; it is not supported")
     raise InputError(
-        f"{path} gives other logits, by {apart:.1g} of the largest, where padding follows a sentence; it cannot "
-        "be used in batches and is not supported"
+        f"{path} gives other {_what(family)}, by {apart:.1g} of the largest, where padding follows a sentence; it "
+        "cannot be used in batches and is not supported"
     )
 
 
@@ -126,9 +127,14 @@ def first_logits(network: Any, family: Family, path: str | Path) -> Tensor:
 
 @torch.inference_mode()
 def logits_of(network: Any, family: Family, ids: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The model's own logits (batch, tokens, V) of token ids (batch, tokens)."""
+    """The model's own logits (batch, tokens, V) of token ids (batch, tokens); without a head, its states (…, d)."""
     options = {"use_cache": False} if family.causal else {}
-    return network(input_ids=ids, attention_mask=mask, **options).logits
+    output = network(input_ids=ids, attention_mask=mask, **options)
+    return output.last_hidden_state if family.headless else output.logits
+
+
+def _what(family: Family) -> str:
+    return "states" if family.headless else "logits"
 
 
 def difference(one: Tensor, other: Tensor) -> float:

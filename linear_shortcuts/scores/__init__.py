@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         r2 as r2,
     )
     from linear_shortcuts.scores.tables import (
+        EMBEDDING_PANELS as EMBEDDING_PANELS,
         KL as KL,
         PRECISION_AT as PRECISION_AT,
         SURPRISAL as SURPRISAL,

@@ -31,6 +31,7 @@ from linear_shortcuts.text import Tokens
 if TYPE_CHECKING:
     from linear_shortcuts.settings import Exits
 
+KIND = "exits"
 TOP = 10  # tokens kept of every read-out; Precision@k needs k up to 10
 NO_TOKEN = -1
 FEW = 4  # sentences that show whether all can be scored

@@ -15,7 +15,7 @@ import torch
 from linear_shortcuts.files import derive
 from linear_shortcuts.models import Cost
 from linear_shortcuts.scores.early_exit import saving
-from linear_shortcuts.scores.measures import bootstrap_interval, in_top
+from linear_shortcuts.scores.measures import NEAREST, bootstrap_interval, in_top
 from linear_shortcuts.settings import Bootstrap
 
 Table = list[dict[str, Any]]
@@ -32,6 +32,14 @@ def precision_panel(k: int) -> str:
 
 
 PANELS = (*map(precision_panel, PRECISION_AT), SURPRISAL, KL)
+COSINE = "cosine to the whole encoder's embedding"
+RECALL = f"recall@{NEAREST}"
+EMBEDDING_PANELS = (COSINE, RECALL)
+
+
+def of_embeddings(records: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether records of fixed exits are an encoder's, see `embeddings`."""
+    return any("cosine" in record for record in records)
 
 
 def r2_table(scores: Mapping[str, Mapping[tuple[int, int], float]]) -> Table:
@@ -61,10 +69,11 @@ def exits_table(records: Sequence[Mapping[str, Any]], bootstrap: Bootstrap, seed
     of, `diverged` the share of them where it (or one of the two) gave no number: wrong for a precision, left out of the
     mean of any other panel, which is null where nothing is left.
     """
-    full = max(records, key=lambda record: record["layer"])["top_ids"]
-    values = {(p, r["mapping"], r["layer"]): _values(r, p, full) for p in PANELS for r in records}
-    layers = [layer for panel, mapping, layer in values if (panel, mapping) == (KL, "id")]
-    for panel in PANELS:
+    panels = EMBEDDING_PANELS if of_embeddings(records) else PANELS
+    full = max(records, key=lambda record: record["layer"]).get("top_ids")
+    values = {(p, r["mapping"], r["layer"]): _values(r, p, full) for p in panels for r in records}
+    layers = [layer for panel, mapping, layer in values if (panel, mapping) == (panels[-1], "id")]
+    for panel in panels:
         for layer in layers:
             values[panel, "mat-id", layer] = values[panel, "mat", layer] - values[panel, "id", layer]
     means = _means(list(values.values()), bootstrap, seed)
@@ -75,16 +84,20 @@ def exits_table(records: Sequence[Mapping[str, Any]], bootstrap: Bootstrap, seed
             "layer": layer,
             **found,
             "samples": len(values[panel, mapping, layer]),
-            "diverged": float(values[KL, mapping, layer].isnan().double().mean()),
+            "diverged": float(values[panels[-1], mapping, layer].isnan().double().mean()),
         }
         for (panel, mapping, layer), found in zip(values, means, strict=True)
     ]
 
 
-def _values(record: Mapping[str, Any], panel: str, full: torch.Tensor) -> torch.Tensor:
-    """One quantity of every sample of a fixed exit, (n,); full: the full model's best tokens."""
-    if panel in (SURPRISAL, KL):
-        return record["surprisal" if panel == SURPRISAL else "kl"]
+_KEYS = {SURPRISAL: "surprisal", KL: "kl", COSINE: "cosine", RECALL: "recall"}
+
+
+def _values(record: Mapping[str, Any], panel: str, full: torch.Tensor | None) -> torch.Tensor:
+    """One quantity of every sample of a fixed exit, (n,); full: the full model's best tokens, if it predicts any."""
+    if panel in _KEYS:
+        return record[_KEYS[panel]]
+    assert full is not None
     return in_top(full[: len(record["top_ids"])], record["top_ids"][:, 0], int(panel.rpartition("@")[2]))
 
 
@@ -120,7 +133,12 @@ def early_exit_table(
     bootstrap: Bootstrap,
     seed: int,
 ) -> Table:
-    """Precision@1 against mean layers and against cost, for every threshold and every fixed exit of mat and id."""
+    """Precision@1 against mean layers and against cost, for every threshold and every fixed exit of mat and id.
+
+    Empty for an encoder, which never leaves early.
+    """
+    if not early:
+        return []
     full = max(fixed, key=lambda record: record["layer"])
     layers = full["layer"]
     whole = cost.full(layers).sum()
@@ -162,6 +180,7 @@ def plot_tables(r2: Table, exits: Table, early_exit: Table) -> dict[str, Table]:
         "parts": select(exits, parts, [*precisions, SURPRISAL, KL]),
         "early_exit": early_exit,
         "cost": early_exit,
+        "embeddings": select(exits, ["id", "mat"], EMBEDDING_PANELS),
     }
 
 
@@ -173,25 +192,32 @@ def metrics(
     Of mat and id: `r2`, the mean over all pairs of layers; `p1_25`, `p1_50`, `p1_75`, Precision@1 at that percentage
     of the depth (interpolated between layers); `saved` and `flops`, the shares of layers and of FLOPs that early
     exit saves at `precision`, null where the sweep never reaches it; FLOPs may be more than the full model's.
+    Of an encoder `cosine_…` and `recall_…` at those percentages take the place of `p1_…`, and nothing is saved.
     """
+    known = {record["panel"] for record in exits}
+    panels = {"p1": precision_panel(1), "cosine": COSINE, "recall": RECALL}
     layers = max(record["layer"] for record in exits)
     summary: dict[str, Any] = {"corpus": corpus, "precision": precision}
     for mapping in ("mat", "id"):
         own_r2 = [record["r2"] for record in r2 if record["mapping"] == mapping]
-        at_1 = select(exits, [mapping], [precision_panel(1)])
-        at_layers = np.array([record["layer"] for record in at_1])
-        at_values = np.array([record["value"] for record in at_1])
+        by_name = {name: select(exits, [mapping], [panel]) for name, panel in panels.items() if panel in known}
         sweep = [record for record in early if record["mapping"] == mapping]
         summary[mapping] = {
             "r2": _rounded(float(np.mean(own_r2)), 3),
             **{
-                f"p1_{percent}": _rounded(float(np.interp(percent / 100 * layers, at_layers, at_values)), 2)
+                f"{name}_{percent}": _rounded(_at_depth(records, percent / 100 * layers), 2)
+                for name, records in by_name.items()
                 for percent in (25, 50, 75)
             },
             "saved": _rounded(saving(sweep, precision, "mean_layers", layers), 2),
             "flops": _rounded(saving(sweep, precision, "relative_cost", 1.0), 2),
         }
     return summary
+
+
+def _at_depth(records: Table, layer: float) -> float:
+    """The value at a layer, or between two, from the records of one mapping and panel."""
+    return float(np.interp(layer, [record["layer"] for record in records], [record["value"] for record in records]))
 
 
 def _rounded(value: float | None, digits: int) -> float | None:
@@ -217,6 +243,11 @@ def by_layer(exits: Table, panel: str) -> str:
     layers = sorted({layer for _, layer in values})
     rows = [[layer, *(values.get((mapping, layer)) for mapping in mappings)] for layer in layers]
     return markdown(["layer", *(mapping.replace("-", " − ") for mapping in mappings)], rows)
+
+
+def headline(exits: Table) -> tuple[str, ...]:
+    """The panels that say most: Precision@1, or those of an encoder's embeddings."""
+    return EMBEDDING_PANELS if select(exits, ["mat"], EMBEDDING_PANELS) else (precision_panel(1),)
 
 
 def by_lambda(early: Sequence[Mapping[str, Any]]) -> str:

@@ -56,8 +56,9 @@ def tokenize(
 ) -> Tokens:
     """Tokenize, cut to `max_tokens`, and sample one position per sentence, uniformly over its ordinary tokens.
 
-    The position depends on the seed and the sentence alone, not on its place or its neighbours. For a masked model
-    the sampled token is replaced by the tokenizer's mask token. With `max_tokens` None nothing is cut.
+    The position depends on the seed and the sentence alone, not on its place or its neighbours. Unless `causal`, or
+    for an encoder that predicts no token, the sampled one is replaced by the tokenizer's mask token. With `max_tokens`
+    None nothing is cut.
 
     compatibility: `original` does as the study's own programs. Special tokens may be sampled too, and a tokenizer
     without a padding token is given the full stop for one, so that it cuts every full stop off, in `...` and `3.5` too.

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
 from scipy.stats import entropy
 from sklearn.metrics import r2_score
+from sklearn.neighbors import NearestNeighbors
 
 from linear_shortcuts.scores.measures import (
     Spread,
@@ -13,6 +15,8 @@ from linear_shortcuts.scores.measures import (
     explained_pairs,
     in_top,
     kl_divergence,
+    nearest,
+    overlap,
     r2,
     r2_pairs,
 )
@@ -36,6 +40,15 @@ def test_the_mean_scores_zero_the_truth_one_and_constants_all_or_nothing():
     assert r2(constant, constant) == 1
     assert r2(constant, constant + 1) == 0
     assert r2(y, -y) < 0
+
+
+def test_a_coordinate_that_float32_cannot_tell_from_a_constant_does_not_vary():
+    y = torch.randn(50, 4) * torch.tensor([1.0, 1, 1, 1e-30])
+    assert r2(y, y) == 1
+    wrong = y + torch.tensor([0, 0, 0, 1.0])
+    assert r2(y, wrong) == pytest.approx(0.75)  # and not some minus 1e60
+    small = torch.randn(50, 4) * torch.tensor([1.0, 1, 1, 1e-5])  # as in states with massive activations
+    assert r2(small, wrong) < -100
 
 
 def test_r2_pairs_scores_each_jump():
@@ -98,3 +111,19 @@ def test_the_spread_of_parts_is_that_of_the_whole(sizes, seed, far):
         spread.update(part)
     np.testing.assert_allclose(spread.total, rows.var(axis=0) * len(rows), rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(spread.mean, rows.mean(axis=0), rtol=1e-12)
+
+
+@settings(max_examples=20, deadline=None)
+@given(n=st.integers(3, 40), k=st.integers(1, 12), seed=st.integers(0, 1000))
+def test_the_nearest_are_scikit_learns_whatever_the_number_compared_at_once(n, k, seed):
+    embeddings = F.normalize(torch.from_numpy(np.random.default_rng(seed).normal(size=(n, 5))), dim=1)
+    k = min(k, n - 1)
+    _, theirs = NearestNeighbors(n_neighbors=k, metric="cosine", algorithm="brute").fit(embeddings).kneighbors()
+    for rows in (1, 7, 1000):
+        ours = nearest(embeddings, k, rows)
+        assert torch.equal(ours, torch.from_numpy(theirs))
+
+
+def test_overlap_counts_shared_ids():
+    found, wanted = torch.tensor([[1, 2, 3], [4, 5, 6]]), torch.tensor([[3, 1, 9], [7, 8, 9]])
+    assert overlap(found, wanted).tolist() == pytest.approx([2 / 3, 0])

@@ -17,9 +17,11 @@ import torch
 import yaml
 from refusal import refusal
 from toy import ALL, REPOSITORY, artifacts_of, run_here, run_stages, stage
+from transformers import BertForMaskedLM
 
 from linear_shortcuts import LayerMaps, load_model
 from linear_shortcuts.files import artifacts
+from linear_shortcuts.models import load_tokenizer
 
 
 @pytest.fixture(scope="module", params=["gpt2", "bert"])
@@ -92,6 +94,29 @@ def test_results_hold_what_the_study_records(finished):
     assert 0 < swept.count("quantile") <= 2 * 50
     metrics = json.loads((folder / "metrics" / model / "metrics.json").read_text())
     assert metrics["corpus"] == "my-text"
+
+
+def test_an_encoder_without_head_passes_through_every_stage_with_the_figures_there_are(toy_study, tmp_path, capsys):
+    folder, model = shutil.copytree(toy_study, tmp_path / "run"), "toy-encoder"
+    BertForMaskedLM.from_pretrained(folder / "bert").bert.save_pretrained(folder / "encoder")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(folder / "bert" / name, folder / "encoder")
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["registry"][model] = {"path": "encoder", "revision": None}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    run_here(folder, model, ALL)
+    said = capsys.readouterr().out
+    assert "has no prediction head, so no exits" in said
+    assert "has no prediction head, so no early exits" in said
+    tokens = artifacts.load(folder / "data" / model / "my-text" / "tokens_train.pickle")
+    mask = load_tokenizer(folder / "encoder").mask_token_id
+    assert not any(mask in ids for ids in tokens["tokenized_sentences"])  # nothing is to be guessed
+    plots = folder / "plots" / model / "my-text"
+    assert {path.stem for path in (plots / "figures").iterdir()} == {"r2_scores_2", "embeddings_2"}
+    table = json.loads((plots / "embeddings" / "embeddings.json").read_text())
+    assert [record["value"] for record in table if record["layer"] == 2] == pytest.approx([1.0] * 4)
+    assert json.loads((plots / "precision" / "precision.json").read_text()) == []
+    assert json.loads((folder / "metrics" / model / "metrics.json").read_text())["mat"]["recall_50"] > 0
 
 
 def test_early_exits_are_the_originals_for_a_masked_model_if_asked_and_for_a_causal_one_anyway(finished, tmp_path):
