@@ -70,6 +70,17 @@ class Sentences:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """The part of the settings that says which sentences are drawn, for whoever has no `params.yaml`."""
+
+    corpus: str  # its name
+    chosen_corpus: Corpus
+    seed: int = between(0, 2**63, default=0)
+    sentences: Sentences
+    compatibility: Literal["original"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Model:
     """A registry entry: where a checkpoint is."""
 

@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from linear_shortcuts.files import InputError, derive, shown
-from linear_shortcuts.settings import Corpus, DocstringsCorpus, FileCorpus, Params, TokensCorpus, WikipediaCorpus
+from linear_shortcuts.settings import (
+    Corpus,
+    DocstringsCorpus,
+    Drawing,
+    FileCorpus,
+    Params,
+    TokensCorpus,
+    WikipediaCorpus,
+)
 from linear_shortcuts.text import docstrings
 
 Splitter = Callable[[str], list[str]]  # one paragraph -> its sentences
@@ -31,7 +39,7 @@ class Drawn:
     left_out: dict[str, int]  # why -> how many sentences
 
 
-def card_of(params: Params) -> dict[str, Any]:
+def card_of(params: Params | Drawing) -> dict[str, Any]:
     """What sentences that are drawn under these settings say of themselves."""
     numbers = {"train": params.sentences.train, "validation": params.sentences.validation}
     return {"corpus": params.corpus, **vars(params.chosen_corpus), "seed": params.seed, **numbers}

@@ -14,7 +14,7 @@ from torch import Tensor
 from linear_shortcuts.files import InputError, again, artifacts, compare, derive, shapes, shown
 from linear_shortcuts.files.cards import PLAIN, TOKENIZER
 from linear_shortcuts.files.shapes import Whole, check
-from linear_shortcuts.settings import Params
+from linear_shortcuts.settings import Drawing, Params
 from linear_shortcuts.text import corpora
 
 NO_LIMIT = 10**9  # tokenizers that know no limit state an even larger one
@@ -154,7 +154,7 @@ def describe_tokenizer(tokenizer: Any, name: str, revision: str | None) -> dict[
     }
 
 
-def card_of(params: Params, tokenizer: dict[str, Any], max_tokens: int | None, split: str) -> dict[str, Any]:
+def card_of(params: Params | Drawing, tokenizer: dict[str, Any], max_tokens: int | None, split: str) -> dict[str, Any]:
     """What tokens that are made under these settings say of themselves; tokenizer: see `describe_tokenizer`."""
     return {
         "corpus": corpora.card_of(params),

@@ -1,0 +1,135 @@
+"""From text to fitted matrices in one go: what is drawn, tokenized, recorded and fitted, with nothing kept in between.
+
+What the pipeline makes of the same text and settings is the same, byte for byte; the recorded states, gigabytes of a
+large model, are gone in the end. A killed run is taken up where it was.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tqdm import tqdm
+
+from linear_shortcuts.files import Partial, artifacts
+from linear_shortcuts.maps import LayerMaps, fitting, linear_maps
+from linear_shortcuts.models import LanguageModel, arithmetic
+from linear_shortcuts.settings import Drawing
+from linear_shortcuts.states import extraction, provenance, shards
+from linear_shortcuts.text import Tokens, corpora, tokens
+
+SHARD = 1500  # sentences: what a kill can cost at most
+MEMORY_GIB = 4.0  # of the matrices that are summed up in one pass
+Bar = Callable[..., Any]  # as tqdm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What is fitted, on what text."""
+
+    drawing: Drawing
+    targets: Literal["all", "last"] = "all"  # every pair of layers, or only the maps to the last one
+    positions: extraction.Positions = "sampled"  # one token of each sentence, or all
+    tokens_per_batch: int = extraction.TOKENS_PER_BATCH
+
+
+def fit_text(
+    model: LanguageModel,
+    tokenizer: Any,
+    described: dict[str, Any],
+    recipe: Recipe,
+    folder: Path,
+    bar: Bar = tqdm,
+) -> LayerMaps:
+    """Fit the matrices between a model's layers on some text, into folder/layers; progress is told to `bar`.
+
+    described: the tokenizer, as `text.tokens.describe_tokenizer` has it.
+
+    Returns them with their card. Raises `InputError` for a text with fewer sentences than the recipe asks for, or
+    fewer vectors than the model is wide.
+    """
+    work = folder / ".work"
+    read, card = _read(model, tokenizer, described, recipe, work, bar)
+    states = _record(model, read, card, recipe, work, bar)
+    _fit(model, states, recipe, work, folder / "layers", bar)
+    shutil.rmtree(work)
+    return LayerMaps.load(folder / "layers", model)
+
+
+def _read(
+    model: LanguageModel, tokenizer: Any, described: dict[str, Any], recipe: Recipe, work: Path, bar: Bar
+) -> tuple[Tokens, dict[str, Any]]:
+    """The train sentences as tokens, and what they say of themselves."""
+    drawing, corpus = recipe.drawing, recipe.drawing.chosen_corpus
+    numbers = drawing.sentences
+    split, splitter = corpora.choose_splitter(corpus)
+    articles: Iterable[str] = corpora.read_articles(corpus, drawing.seed)
+    articles = bar(articles, desc=f"{model.name}: read {drawing.corpus}", unit=" texts", disable=None)
+    drawn = corpora.draw(corpus, articles, split, numbers.train, numbers.validation, drawing.seed)
+    whole = {**corpora.card_of(drawing), "split_by": splitter}
+    sentences = {"train": drawn.train, "validation": drawn.validation, "card": whole}
+    sha256 = artifacts.save(work / "sentences.pickle", sentences)
+    most = tokens.limit(tokenizer, model.max_tokens, None)
+    made = tokens.tokenize(
+        drawn.train,
+        tokenizer,
+        causal=model.family.causal,
+        max_tokens=most,
+        seed=drawing.seed,
+        compatibility=drawing.compatibility,
+    )
+    rows = extraction.count_vectors(made, recipe.positions)
+    tokens.check_rows(rows, model.width)
+    tokens.check_fit(made, model.vocabulary, model.max_tokens, drawing.corpus, model.mask_token)
+    card = {**tokens.card_of(drawing, described, most, "train"), "corpus": whole, "sentences_sha256": sha256}
+    tokens.save_tokens(work / "tokens.pickle", made, card)
+    return made, card
+
+
+def _record(
+    model: LanguageModel, read: Tokens, tokens_card: dict[str, Any], recipe: Recipe, work: Path, bar: Bar
+) -> shards.HiddenStates:
+    """The states of those tokens, shard by shard on disk."""
+    sha256 = artifacts.file_sha256(work / "tokens.pickle")
+    vectors, corpus = extraction.count_vectors(read, recipe.positions), recipe.drawing.corpus
+    card = provenance.states_card(
+        model, tokens_card, sha256, corpus, "train", len(read), vectors=vectors, positions=recipe.positions
+    )
+    asked = {"card": card, "batch": recipe.tokens_per_batch, "device": model.device.type}
+    with Partial("states", "train", asked, root=work, code=__file__) as partial:
+        todo = [shard for shard in shards.shard_ranges(len(read), SHARD) if shard[0] not in partial]
+        with (
+            arithmetic("float32", model.device),
+            bar(total=len(read), desc=f"{model.name}: record", unit=" sentences", disable=None) as shown,
+        ):
+            shown.update(len(read) - sum(last - first for _, first, last in todo))
+            for number, first, last in todo:
+                shard = extraction.extract(model, read, first, last, recipe.tokens_per_batch, recipe.positions)
+                partial.save(number, shards.shard_files(shard, number))
+                shown.update(last - first)
+        partial.publish(work / "hidden", card)
+    return shards.HiddenStates.open(work / "hidden")
+
+
+def _fit(model: LanguageModel, states: shards.HiddenStates, recipe: Recipe, work: Path, folder: Path, bar: Bar) -> None:
+    """The matrices, source layer by source layer, and their card."""
+    layers = model.layers
+    targets = {i: fitting.layer_targets(i, layers, recipe.targets) for i in range(layers)}
+    asked = {"states": states.fingerprint, "targets": recipe.targets, "device": model.device.type}
+    with Partial("maps", "train", asked, root=work, code=__file__) as partial:
+        todo = {i: 1 + len(to) for i, to in targets.items() if i not in partial}
+        with bar(
+            total=layers, initial=layers - len(todo), desc=f"{model.name}: fit", unit=" layers", disable=None
+        ) as shown:
+            for group in fitting.passes(todo, model.width, MEMORY_GIB):
+                moments = fitting.layer_moments(group, states, layers, recipe.targets, model.device)
+                for source in group:
+                    solution = moments.pop(source).solve()
+                    files = linear_maps.layer_files(source, targets[source], solution.matrices)
+                    partial.save(source, files, note=solution.rank)
+                    shown.update()
+        ranks = {str(i): partial.note(i) for i in targets}
+        partial.publish(folder, provenance.maps_card(states.card, ranks))

@@ -1,0 +1,94 @@
+"""Text to matrices in one go: the bytes of the stages, one by one, and nothing left between."""
+
+import pytest
+import toy
+import yaml
+
+from linear_shortcuts import InputError, LayerMaps, load_model, load_tokenizer
+from linear_shortcuts.commands.recipe import Recipe, fit_text
+from linear_shortcuts.settings import Drawing, FileCorpus, Sentences
+from linear_shortcuts.states import extraction
+from linear_shortcuts.text.tokens import describe_tokenizer
+
+
+@pytest.fixture(scope="module", params=["gpt2", "bert"])
+def study(request, tmp_path_factory):
+    """A toy study after stages 01, 03, 04 and 05 under the settings that params.yaml ships, and its model's kind."""
+    folder = toy.make_study(tmp_path_factory.mktemp("study"))
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["extract"] |= {"tokens_per_batch": 1024, "sentences_per_shard": 1500}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    toy.run_here(folder, f"toy-{request.param}", [toy.stage(number) for number in (1, 3, 4, 5)])
+    return folder, request.param
+
+
+def study_in(folder):
+    folder.mkdir()
+    return toy.make_study(folder)
+
+
+def fitted(kind, *, out, train=200, **how):
+    """The maps that one go fits in the current folder."""
+    corpus = FileCorpus(source="file", path="text.txt", unit="sentences")
+    drawing = Drawing(corpus="my-text", chosen_corpus=corpus, sentences=Sentences(train=train, validation=60))
+    model, tokenizer = load_model(kind, device="cpu", name=f"toy-{kind}"), load_tokenizer(kind)
+    described = describe_tokenizer(tokenizer, kind, None)
+    return fit_text(model, tokenizer, described, Recipe(drawing=drawing, **how), out)
+
+
+def test_one_go_gives_the_bytes_of_the_stages_and_keeps_no_states(study, tmp_path, monkeypatch):
+    folder, kind = study
+    monkeypatch.chdir(folder)
+    maps = fitted(kind, out=tmp_path / "out")
+    ours, theirs = (
+        {path.name: path.read_bytes() for path in layers.iterdir()}
+        for layers in (maps.folder, folder / "linreg" / f"toy-{kind}" / "my-text" / "layers")
+    )
+    assert ours == theirs  # the card, too
+    assert len(ours) == 4
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["layers"]
+
+
+def test_maps_to_the_last_layer_alone_are_the_same_as_among_all(study, tmp_path, monkeypatch):
+    folder, kind = study
+    monkeypatch.chdir(folder)
+    last = fitted(kind, out=tmp_path / "out", targets="last")
+    every = LayerMaps.load(folder / "linreg" / f"toy-{kind}" / "my-text" / "layers")
+    assert list(last) == [(0, 2), (1, 2)]
+    for pair in last:
+        assert last[pair].equal(every[pair])
+
+
+def test_a_killed_run_is_taken_up_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.chdir(study_in(tmp_path / "study"))
+    whole = {path.name: path.read_bytes() for path in fitted("gpt2", out=tmp_path / "whole").folder.iterdir()}
+
+    monkeypatch.setattr("linear_shortcuts.commands.recipe.SHARD", 50)
+    extract, done = extraction.extract, []
+
+    def counted(model, tokens, first, *rest):
+        if len(done) == 2:
+            done.clear()
+            raise KeyboardInterrupt
+        done.append(first)
+        return extract(model, tokens, first, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(extraction, "extract", counted)
+        with pytest.raises(KeyboardInterrupt):
+            fitted("gpt2", out=tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            extraction,
+            "extract",
+            lambda model, tokens, first, *rest: done.append(first) or extract(model, tokens, first, *rest),
+        )
+        resumed = fitted("gpt2", out=tmp_path / "out")
+    assert done == [100, 150]
+    assert resumed.card["files"].keys() == {name for name in whole if name != "card.json"}
+
+
+def test_too_little_text_is_refused_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(study_in(tmp_path / "study"))
+    with pytest.raises(InputError, match="15 train sentences cannot determine maps of a model of width 16"):
+        fitted("gpt2", out=tmp_path / "out", train=15)
