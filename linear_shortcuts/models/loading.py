@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from linear_shortcuts.files import InputError
-from linear_shortcuts.models import gguf_files, products
+from linear_shortcuts.models import gguf_files, hub, products
 from linear_shortcuts.models.checkpoints import check_head, check_names, check_place
 from linear_shortcuts.models.discovery import discover
 from linear_shortcuts.models.families import (
@@ -242,6 +242,8 @@ def load_config(
 
     if not gguf_files.is_gguf(path):  # which is one file, with all there is in it
         check_place(path)
+        if not Path(path).exists():
+            hub.check_repository(path, revision)
     config = _from_pretrained(AutoConfig, path, revision, trust_remote_code=trust_remote_code)
     check_head(config, path)
     quantised = getattr(config, "quantization_config", None)
@@ -321,11 +323,9 @@ def family_of(config: Any, path: str | Path, *, made_as: str = "") -> Family:
 def _from_pretrained(auto: Any, path: str | Path, revision: str | None, **options: Any) -> Any:
     if gguf_files.is_gguf(path):
         return _from_gguf(auto, path, revision, **options)
-    nearby = Path("models", path)
-    if not Path(path).exists() and nearby.is_dir():  # asking the hub takes half a minute where there is no network
-        raise InputError(f"{path} is no folder here, but {nearby} is; give that path, or the hub id with its owner")
+    away = not Path(path).exists() and hub.out_of_reach(path)
     try:
-        return auto.from_pretrained(str(path), revision=revision, **options)
+        return auto.from_pretrained(str(path), revision=revision, local_files_only=away, **options)
     except Exception as error:  # a damaged or hostile checkpoint may make the library fail in any way
         if isinstance(error, InputError):
             raise
@@ -335,7 +335,7 @@ def _from_pretrained(auto: Any, path: str | Path, revision: str | None, **option
                 "trust_remote_code: true in its entry of the registry"
             ) from error
         kind = "a checkpoint folder" if Path(path).is_dir() else "a local folder or a hub id that can be reached"
-        reason = " ".join(str(error).split())[:200]
+        reason = "the hub cannot be reached, and it is not in the cache" if away else " ".join(str(error).split())[:200]
         raise InputError(f"cannot load {path} as {kind}: {reason}") from error
 
 

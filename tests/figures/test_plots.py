@@ -93,7 +93,7 @@ def test_a_difference_is_white_at_zero_and_never_cut(results):
     plt.close(figure)
 
 
-@pytest.mark.parametrize("template", ["exit_lines", "exit_parts", "early_exit"])
+@pytest.mark.parametrize("template", ["exit_lines", "exit_nats", "exit_parts", "early_exit"])
 def test_a_mapping_has_the_same_colour_on_the_page_of_plots_as_in_the_figures(template):
     path = Path(__file__).parents[2] / ".dvc" / "plots" / f"{template}.json"
     encoding = json.loads(path.read_text(encoding="utf-8"))

@@ -385,3 +385,24 @@ def test_fewer_sentences_than_the_model_is_wide_are_refused_before_any_state_is_
     run_here(folder, "toy-gpt2", [stage(1)])
     refused = refusal(stage(3), "--model", "toy-gpt2", folder=folder)
     assert "15 train sentences" in refused
+
+
+def test_every_template_of_the_page_draws_columns_that_its_table_has(finished):
+    folder, model, _ = finished
+    plots = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]["plot"]["plots"]
+    drawn = [next(iter(entry.items())) for entry in plots if isinstance(entry, dict)]
+    assert {how["template"] for _, how in drawn} >= {
+        "r2_heatmap",
+        "exit_lines",
+        "exit_nats",
+        "exit_parts",
+        "early_exit",
+    }
+    for path, how in drawn:
+        name = path.rpartition("/")[2]
+        [table] = (folder / "plots" / model).glob(f"*/{name}/{name}.json")
+        columns = set(json.loads(table.read_text())[0]) | {"rev"}  # which DVC adds
+        template = (REPOSITORY / ".dvc" / "plots" / f"{how['template']}.json").read_text()
+        used = set(re.findall(r'"field": "(\w+)"', template)) | set(re.findall(r"datum\.(\w+)", template))
+        made = set(re.findall(r'"as": "(\w+)"', template))
+        assert used - made | {how["x"], how["y"]} <= columns, how["template"]
