@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from linear_shortcuts.files import documents
-from linear_shortcuts.scores.tables import COSINE, EMBEDDING_PANELS, RECALL, markdown
+from linear_shortcuts.scores.tables import markdown
 from linear_shortcuts.settings import Folders, run
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE, KEPT = DOCS / "RESULTS.md", DOCS / "results"
-FIGURES = ("pre", "kl", "parts_pre1", "ee_pre1", "r2_scores", "cost", "embeddings")
+FIGURES = ("pre", "kl", "parts_pre1", "ee_pre1", "r2_scores", "cost")
 MAPPINGS = ("id", "mat", "mat_attn", "mat_ffn", "mat_ln1_ln2")
 Found = Mapping[str, Any]
 
@@ -42,11 +42,10 @@ def keep(model: str, corpus: str) -> None:
     plots = Folders(model, corpus).plots
     tables = {name: json.loads((plots / name / f"{name}.json").read_text()) for name in ("precision", "surprisal")}
     tables |= {name: json.loads((plots / name / f"{name}.json").read_text()) for name in ("parts", "r2", "early_exit")}
-    embeddings = json.loads((plots / "embeddings" / "embeddings.json").read_text())
     exits = [row for row in tables["parts"] + tables["precision"] if row["panel"] == "Precision@1"]
     last = max(row["target"] for row in tables["r2"])
     found = {
-        "samples": max(row["samples"] for row in exits + embeddings),
+        "samples": max(row["samples"] for row in exits),
         "metrics": json.loads((Path("metrics") / model / "metrics.json").read_text()),
         "precision": table(exits),
         "kl": table([row for row in tables["surprisal"] if row["panel"].startswith("KL")]),
@@ -62,7 +61,6 @@ def keep(model: str, corpus: str) -> None:
             ]
             for name in ("id", "mat")
         },
-        "embeddings": {panel: table([r for r in embeddings if r["panel"] == panel]) for panel in EMBEDDING_PANELS},
     }
     path = KEPT / model / f"{corpus}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,9 +94,6 @@ def parts() -> dict[str, str]:
     for path in sorted(KEPT.glob("*/*.json")):
         found = json.loads(path.read_text())
         name = f"{path.parent.name}-{path.stem}"
-        if not found["precision"]:  # an encoder
-            made[f"{name}-embeddings"] = embeddings_table(found)
-            continue
         made[f"{name}-exits"] = exits_table(found)
         made[f"{name}-claims"] = claims_table(found)
     return made
@@ -121,20 +116,6 @@ def exits_table(found: Found) -> str:
         f"Precision@1 by exit layer, {found['samples']:,} validation sentences, 95 % intervals of at most "
         f"±{widest:.3f}; KL(full, exit) in nats."
     )
-    return f"{words}\n\n{markdown(header, rows)}"
-
-
-def embeddings_table(found: Found) -> str:
-    """How close the embeddings of both mappings come to the whole encoder's, and what they retrieve, by layer."""
-    panels = found["embeddings"]
-    r2 = found["r2"]
-    rows = []
-    for layer in sorted(map(int, panels[COSINE]["mat"]))[:-1]:
-        values = [panels[panel][mapping][str(layer)] for panel in (COSINE, RECALL) for mapping in ("id", "mat")]
-        shown = [f"{value:.3f} ({low:.3f} to {high:.3f})" for value, low, high, _ in values]
-        rows.append([str(layer), *(f"{r2[mapping][layer]:.2f}" for mapping in ("id", "mat")), *shown])
-    header = ["layer", "r2 id", "r2 mat", "cosine id", "cosine mat", f"{RECALL} id", f"{RECALL} mat"]
-    words = f"Means over {found['samples']:,} validation sentences, with 95 % intervals; r2 is of single tokens."
     return f"{words}\n\n{markdown(header, rows)}"
 
 

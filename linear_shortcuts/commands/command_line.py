@@ -8,9 +8,10 @@ import sys
 from linear_shortcuts import __version__
 from linear_shortcuts.commands.check_command import CHECK
 from linear_shortcuts.commands.fit_command import FIT
+from linear_shortcuts.commands.generate_command import GENERATE
 from linear_shortcuts.settings import program
 
-COMMANDS = (CHECK, FIT)  # in the order of --help
+COMMANDS = (CHECK, FIT, GENERATE)  # in the order of --help
 
 
 def main() -> None:

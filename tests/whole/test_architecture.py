@@ -22,7 +22,20 @@ DVC = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["sta
 PARAMS = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
 
 # The storeys: a room imports only those before it.
-ROOMS = ("files", "settings", "text", "models", "states", "maps", "lenses", "scores", "figures", "training", "commands")
+ROOMS = (
+    "files",
+    "settings",
+    "text",
+    "models",
+    "states",
+    "maps",
+    "lenses",
+    "scores",
+    "figures",
+    "decoding",
+    "training",
+    "commands",
+)
 DOORS = {"__init__.py", "__main__.py", "_door.py"}  # outside every room
 # Pure: values in, values out.
 CORE = ("files/seeds.py", "models/cost.py", "maps/regression.py", "scores/measures.py", "scores/early_exit.py")

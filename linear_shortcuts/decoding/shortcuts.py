@@ -1,0 +1,148 @@
+"""Everything fitted that decoding uses, as one folder: a file of safetensors, and a card that says whose it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from linear_shortcuts.decoding.filling import Guesses, Way
+from linear_shortcuts.decoding.short_list import ShortList
+from linear_shortcuts.decoding.speculation import Draft
+from linear_shortcuts.decoding.stack import Affine, Stack
+from linear_shortcuts.files import InputError, again, artifacts, atomic_folder, versions
+from linear_shortcuts.files.cards import read_card, write_card
+from linear_shortcuts.files.shapes import Json, Whole
+from linear_shortcuts.models import CONVENTION, LanguageModel
+from linear_shortcuts.states import provenance
+
+WEIGHTS = "shortcuts.safetensors"
+CARD = {
+    "model": {"id": str, "revision": (str, None), "weights_sha256": str, "config": Json()},
+    "layers": Whole(1, 10_000),
+    "width": Whole(1, 10**6),
+    "convention": str,
+    "draft_layer": Whole(0, 10_000),
+    "fit": Json(),
+}
+SHORT_LIST = "short_list"
+
+
+@dataclass(frozen=True, eq=False)
+class Shortcuts:
+    """Fitted maps by name, and the short list.
+
+    maps: `draft.K`, for level K of a tree of drafts, see `Draft`; `exit.I`, from layer I to h_L; `map.I.J`, from
+        layer I to layer J; `kv_map.I.J`, from layer I to what the projections of block J, counted from 0, give.
+    short_list: (n,) ids. card: the model, and on what they were fitted.
+    """
+
+    maps: Mapping[str, Affine]
+    short_list: Tensor
+    card: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Shortcuts({len(self.maps)} maps, exits {self.exits}, of {self.card['model']['id']})"
+
+    @classmethod
+    def of(
+        cls,
+        model: LanguageModel,
+        maps: Mapping[str, Affine],
+        short_list: Tensor,
+        draft_layer: int,
+        fit: Mapping[str, Any],
+    ) -> Shortcuts:
+        """Shortcuts just fitted for a model; fit: on what, as JSON can hold it."""
+        card = {
+            "model": dict(model.identity),
+            "layers": model.layers,
+            "width": model.width,
+            "convention": CONVENTION,
+            "draft_layer": draft_layer,
+            "fit": dict(fit),
+            "versions": versions(),
+        }
+        return cls(maps, short_list, card)
+
+    @property
+    def exits(self) -> list[int]:
+        """The layers that may be left at, rising."""
+        return sorted(int(name.partition(".")[2]) for name in self.maps if name.startswith("exit."))
+
+    def exit_maps(self) -> dict[int, Affine]:
+        """The maps to h_L by the layer that is left."""
+        return {layer: self.maps[f"exit.{layer}"] for layer in self.exits}
+
+    def guesses(self, way: Way) -> Guesses:
+        """What a way of filling caches needs, see `Waiting`; nothing for those that need nothing."""
+        named = [name.split(".") for name in self.maps if name.startswith(f"{way}.")]
+        return {(int(i), int(j)): self.maps[f"{way}.{i}.{j}"] for _, i, j in named}
+
+    def draft(self, stack: Stack, width: int = 4, levels: int | None = None) -> Draft:
+        """How tokens are guessed: `levels` ahead (all that were fitted, by default), see `Draft`."""
+        fitted = sum(name.startswith("draft.") for name in self.maps)
+        maps = [self.maps[f"draft.{level}"] for level in range(min(fitted, fitted if levels is None else levels))]
+        short_list = ShortList.of(stack, self.short_list)
+        return Draft(self.card["draft_layer"], maps, short_list, min(width, len(self.short_list)))
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Shortcuts:
+        """The same on a device, in the precision of a model's own arithmetic."""
+        moved = {
+            name: Affine(
+                affine.weight.to(device, dtype), None if affine.bias is None else affine.bias.to(device, dtype)
+            )
+            for name, affine in self.maps.items()
+        }
+        return Shortcuts(moved, self.short_list.to(device), self.card)
+
+    def save(self, folder: str | Path) -> None:
+        """Write `shortcuts.safetensors` and `card.json`, the same bytes for the same shortcuts."""
+        tensors = {f"{name}.weight": affine.weight for name, affine in self.maps.items()}
+        tensors |= {f"{name}.bias": affine.bias for name, affine in self.maps.items() if affine.bias is not None}
+        stored = {name: tensor.float().cpu().contiguous() for name, tensor in sorted(tensors.items())}
+        with atomic_folder(folder) as coming:
+            save_file({**stored, SHORT_LIST: self.short_list.cpu()}, coming / WEIGHTS)
+            write_card(coming, {**self.card, "files": {WEIGHTS: artifacts.file_sha256(coming / WEIGHTS)}})
+
+    @classmethod
+    def load(cls, folder: str | Path, model: LanguageModel, *, made_by: str | None = None) -> Shortcuts:
+        """Open a folder of shortcuts that were fitted for this model.
+
+        made_by: the program that fits them, named in errors.
+
+        Raises `InputError` for a folder that is not whole and for shortcuts of another model.
+        """
+        folder = Path(folder)
+        card = read_card(folder, CARD, made_by=made_by)
+        provenance.check_model(card, model, folder, made_by=made_by)
+        path = folder / WEIGHTS
+        if not path.is_file() or artifacts.file_sha256(path) != card["files"].get(WEIGHTS):
+            raise InputError(f"{path} is not what its card says; {again(made_by)}")
+        try:
+            tensors = load_file(path)
+        except SafetensorError as error:
+            raise InputError(f"{path} is no file of safetensors ({error}); {again(made_by)}") from error
+        short_list = tensors.pop(SHORT_LIST)
+        names = {name.rpartition(".")[0] for name in tensors}
+        maps = {name: Affine(tensors[f"{name}.weight"], tensors.get(f"{name}.bias")) for name in sorted(names)}
+        return cls(maps, short_list, card)
+
+
+def stack_of(model: LanguageModel) -> Stack:
+    """The blocks of a model, callable one by one.
+
+    Raises `InputError` for a model that is not causal, or whose blocks lie on several devices.
+    """
+    family, config = model.family, model.network.config.get_text_config()
+    if not family.causal:
+        raise InputError(f"{model.name} is a masked model, which generates nothing; name a causal one")
+    norm = () if family.final_norm is None else (family.final_norm,)
+    cap = getattr(config, family.soft_cap) if family.soft_cap else None
+    return Stack(model.network, family.blocks, (*norm, *family.head), family.scale, cap)

@@ -1,0 +1,124 @@
+"""Self-speculation that wastes nothing: draft with the first blocks and a fitted map, check with the rest.
+
+A draft keeps its keys, values and states; the check runs the later blocks only, on all drafted tokens at once, and the
+caches are cut back to what held. What comes out is what full decoding gives: the full model makes every token, and the
+draft only says which it may be spared to wait for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache
+
+from linear_shortcuts.decoding.choice import Choice
+from linear_shortcuts.decoding.full import Step
+from linear_shortcuts.decoding.short_list import ShortList
+from linear_shortcuts.decoding.stack import Affine, Calls, Stack, keep, new_cache
+from linear_shortcuts.decoding.tree import Tree
+
+
+@dataclass(frozen=True)
+class Draft:
+    """How tokens are guessed.
+
+    layer: E, the blocks that a guess runs through; 0: none.
+    levels: the map of each level of the tree, from the states one after the other of the token at layer E, of those
+        above it up to the root, nearest first, and at last of h_L of the token above the root; to what the head's last
+        module reads there, the normalised h_L.
+    short_list: the tokens among which a guess chooses.
+    width: nodes of a level that have children, and the most that one has.
+    """
+
+    layer: int
+    levels: Sequence[Affine]
+    short_list: ShortList
+    width: int = 4
+
+
+def speculative(
+    stack: Stack,
+    prompt: Sequence[int],
+    choose: Choice,
+    draft: Draft,
+    costs: Sequence[float],
+    most: int | None = None,
+) -> Iterator[Step]:
+    """Decode without end; of every step the tokens that held and one more.
+
+    costs: the time of a check of 1, 2, … tokens, in any unit; as many as may be checked at once.
+    most: tokens that the model can read; None: any number.
+    """
+    device, cache = stack.network.device, new_cache()
+    calls = stack.prepare(torch.tensor([list(prompt)], device=device), 0)
+    last = stack.run(calls, calls.states, 0, stack.layers, cache)[0, -1]
+    token = choose(stack.decode(last))
+    yield Step((token,), (stack.layers,))
+    past = len(prompt)
+    while True:
+        room = len(costs) if most is None else most - past
+        tree, states = _guess(stack, Tree([token]), last, draft, past, room, cache)
+        nodes = tree.worth(costs)
+        tree, states = tree.only(nodes), states[:, nodes]
+        keep(cache, past, nodes, range(draft.layer))
+        calls = _calls(stack, tree, past, 0)
+        ends = stack.run(calls, states, draft.layer, stack.layers, cache)[0]
+        logits = stack.decode(ends)
+        path, made = [0], [choose(logits[0])]
+        while (held := _child(tree, path[-1], made[-1])) is not None:
+            path.append(held)
+            made.append(choose(logits[held]))
+        keep(cache, past, path)
+        past, last, token = past + len(path), ends[path[-1]], made[-1]
+        yield Step(tuple(made), (stack.layers,) * len(made), len(tree.tokens) - 1)
+
+
+def _guess(
+    stack: Stack, tree: Tree, last: Tensor, draft: Draft, past: int, room: int, cache: DynamicCache
+) -> tuple[Tree, Tensor]:
+    """A tree of guesses below the root, and the states (1, nodes, d) of all its nodes at the draft's layer.
+
+    last: h_L of the token above the root, (d,). room: the most tokens from the root down.
+    """
+    levels = draft.levels[: max(0, room - 1)]
+    width = draft.width if stack.branches(past + 1 + draft.width * len(levels)) else 1
+    states, frontier = _enter(stack, tree, past, 0, draft.layer, cache), [0]
+    for level in levels:
+        read = torch.stack([torch.cat([*states[0, tree.way(node)], last]) for node in frontier])
+        logits = stack.bound(draft.short_list.head(level(read)))
+        best = torch.softmax(logits.float(), dim=-1).topk(width)
+        tokens = draft.short_list.ids[best.indices]
+        chances = best.values * torch.tensor([[tree.chances[node]] for node in frontier], device=tokens.device)
+        chosen, first = chances.flatten().topk(width), len(tree.tokens)
+        for chance, place in zip(chosen.values.tolist(), chosen.indices.tolist(), strict=True):
+            tree.add(int(tokens.flatten()[place]), frontier[place // width], chance)
+        frontier = list(range(first, len(tree.tokens)))
+        states = torch.cat([states, _enter(stack, tree, past, first, draft.layer, cache)], dim=1)
+    return tree, states
+
+
+def _enter(stack: Stack, tree: Tree, past: int, first: int, layer: int, cache: DynamicCache) -> Tensor:
+    """The states (1, nodes, d) at a layer of the nodes from `first` on."""
+    calls = _calls(stack, tree, past, first)
+    return stack.run(calls, calls.states, 0, layer, cache)
+
+
+def _calls(stack: Stack, tree: Tree, past: int, first: int) -> Calls:
+    """What the blocks are given for the nodes from `first` on, behind `past` tokens."""
+    device = stack.network.device
+    ids = torch.tensor([tree.tokens[first:]], device=device)
+    if tree.is_chain:
+        return stack.prepare(ids, past + first)
+    positions = torch.tensor([tree.depths[first:]], device=device) + past
+    return stack.prepare(ids, past + first, positions, tree.mask(past, first, stack.network.dtype).to(device))
+
+
+def _child(tree: Tree, parent: int, token: int) -> int | None:
+    """The child of a node that guessed this token, if there is one."""
+    for node in range(parent + 1, len(tree.tokens)):
+        if tree.parents[node] == parent and tree.tokens[node] == token:
+            return node
+    return None
