@@ -1,7 +1,7 @@
 """Write the tables of docs/RESULTS.md that are of real models from the numbers kept in docs/results/.
 
 Reads   docs/results/MODEL/CORPUS.json   what a run found: Precision@1 and KL by mapping and layer, r2, early exit
-Writes  docs/RESULTS.md                  the parts between its `made:` comments
+Writes  docs/RESULTS.md, README.md       the parts between their `made:` comments
 
 After a run of the pipeline, --keep takes its tables into docs/results/ and its figures into docs/figures/ first.
 
@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from linear_shortcuts.files import documents
-from linear_shortcuts.scores.tables import markdown
+from linear_shortcuts.scores.tables import COSINE, EMBEDDING_PANELS, RECALL, markdown
 from linear_shortcuts.settings import Folders, run
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGE, KEPT = DOCS / "RESULTS.md", DOCS / "results"
-FIGURES = ("pre", "kl", "parts_pre1", "ee_pre1", "r2_scores", "cost")
+PAGE, README, KEPT = DOCS / "RESULTS.md", DOCS.parent / "README.md", DOCS / "results"
+FIGURES = ("pre", "kl", "parts_pre1", "ee_pre1", "r2_scores", "cost", "embeddings")
 MAPPINGS = ("id", "mat", "mat_attn", "mat_ffn", "mat_ln1_ln2")
 Found = Mapping[str, Any]
 
@@ -32,9 +32,9 @@ def main() -> None:
     args = parser.parse_args()
     if args.keep:
         keep(*args.keep)
-    made = parts()
-    documents.fill(PAGE, made)
-    print(f"{len(made)} parts of {PAGE}")
+    for page, made in ((PAGE, parts()), (README, readme_parts())):
+        documents.fill(page, made)
+        print(f"{len(made)} parts of {page}")
 
 
 def keep(model: str, corpus: str) -> None:
@@ -42,10 +42,11 @@ def keep(model: str, corpus: str) -> None:
     plots = Folders(model, corpus).plots
     tables = {name: json.loads((plots / name / f"{name}.json").read_text()) for name in ("precision", "surprisal")}
     tables |= {name: json.loads((plots / name / f"{name}.json").read_text()) for name in ("parts", "r2", "early_exit")}
+    embeddings = json.loads((plots / "embeddings" / "embeddings.json").read_text())
     exits = [row for row in tables["parts"] + tables["precision"] if row["panel"] == "Precision@1"]
     last = max(row["target"] for row in tables["r2"])
     found = {
-        "samples": max(row["samples"] for row in exits),
+        "samples": max(row["samples"] for row in exits + embeddings),
         "metrics": json.loads((Path("metrics") / model / "metrics.json").read_text()),
         "precision": table(exits),
         "kl": table([row for row in tables["surprisal"] if row["panel"].startswith("KL")]),
@@ -61,6 +62,7 @@ def keep(model: str, corpus: str) -> None:
             ]
             for name in ("id", "mat")
         },
+        "embeddings": {panel: table([r for r in embeddings if r["panel"] == panel]) for panel in EMBEDDING_PANELS},
     }
     path = KEPT / model / f"{corpus}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,15 +96,24 @@ def parts() -> dict[str, str]:
     for path in sorted(KEPT.glob("*/*.json")):
         found = json.loads(path.read_text())
         name = f"{path.parent.name}-{path.stem}"
+        if not found["precision"]:  # an encoder
+            made[f"{name}-embeddings"] = embeddings_table(found)
+            continue
         made[f"{name}-exits"] = exits_table(found)
         made[f"{name}-claims"] = claims_table(found)
     return made
 
 
-def exits_table(found: Found) -> str:
-    """Precision@1 of every mapping and KL of two, at the layers from which parts were replaced."""
+def readme_parts(model: str = "smollm2-135m-instruct-q4", corpus: str = "docstrings") -> dict[str, str]:
+    """The README's table: every sixth exit of the real model."""
+    found = json.loads((KEPT / model / f"{corpus}.json").read_text())
+    return {f"{model}-{corpus}-short": exits_table(found, every=2)}
+
+
+def exits_table(found: Found, every: int = 1) -> str:
+    """Precision@1 of every mapping and KL of two, at every so many-th of the layers from which parts were replaced."""
     precision, kl = found["precision"], found["kl"]
-    layers = sorted(map(int, precision["mat_attn"]))[:-1]
+    layers = sorted(map(int, precision["mat_attn"]))[:-1][::every]
     rows = []
     for layer in map(str, layers):
         row: list[str] = [layer]
@@ -116,6 +127,20 @@ def exits_table(found: Found) -> str:
         f"Precision@1 by exit layer, {found['samples']:,} validation sentences, 95 % intervals of at most "
         f"±{widest:.3f}; KL(full, exit) in nats."
     )
+    return f"{words}\n\n{markdown(header, rows)}"
+
+
+def embeddings_table(found: Found) -> str:
+    """How close the embeddings of both mappings come to the whole encoder's, and what they retrieve, by layer."""
+    panels = found["embeddings"]
+    r2 = found["r2"]
+    rows = []
+    for layer in sorted(map(int, panels[COSINE]["mat"]))[:-1]:
+        values = [panels[panel][mapping][str(layer)] for panel in (COSINE, RECALL) for mapping in ("id", "mat")]
+        shown = [f"{value:.3f} ({low:.3f} to {high:.3f})" for value, low, high, _ in values]
+        rows.append([str(layer), *(f"{r2[mapping][layer]:.2f}" for mapping in ("id", "mat")), *shown])
+    header = ["layer", "r2 id", "r2 mat", "cosine id", "cosine mat", f"{RECALL} id", f"{RECALL} mat"]
+    words = f"Means over {found['samples']:,} validation sentences, with 95 % intervals; r2 is of single tokens."
     return f"{words}\n\n{markdown(header, rows)}"
 
 

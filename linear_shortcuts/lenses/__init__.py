@@ -3,7 +3,7 @@
 What a lens is worth is measured in `scores`.
 
     from linear_shortcuts.lenses import LensSet
-    lenses = LensSet.load("lenses/affine", model)
+    lenses = LensSet.identity(model)  # or LensSet.load(folder, model), LensSet.of_maps(maps)
     logits = lenses[4].read_out(model, h)  # h (..., d) of layer 4
 """
 

@@ -1,5 +1,6 @@
 """What the pages of this project name is there: links, headings, scripts, targets of the Makefile, tests."""
 
+import json
 import re
 import runpy
 from pathlib import Path
@@ -55,8 +56,17 @@ def test_scripts_targets_and_tests_that_a_page_names_are_there(page):
         assert list(REPOSITORY.glob(f"tests/*/{test}")), test
 
 
+def test_the_tables_of_massive_activations_are_those_of_the_numbers_kept():
+    made = runpy.run_path(str(REPOSITORY / "benchmarks" / "massive_activations.py"))
+    page = (REPOSITORY / "docs" / "NUMERICS.md").read_text(encoding="utf-8")
+    parts = made["parts"](json.loads(made["KEPT"].read_text()))
+    assert documents.filled(page, parts, "NUMERICS.md") == page
+    assert len(parts) == 3
+
+
 def test_the_tables_of_real_models_are_those_of_the_numbers_kept():
     made = runpy.run_path(str(REPOSITORY / "benchmarks" / "results_page.py"))
-    page = (REPOSITORY / "docs" / "RESULTS.md").read_text(encoding="utf-8")
-    assert documents.filled(page, made["parts"](), "RESULTS.md") == page
+    for path, parts in (("docs/RESULTS.md", made["parts"]()), ("README.md", made["readme_parts"]())):
+        page = (REPOSITORY / path).read_text(encoding="utf-8")
+        assert documents.filled(page, parts, path) == page
     assert len(made["parts"]()) >= 2

@@ -22,6 +22,8 @@ from linear_shortcuts import fit_maps, hidden_states, load_model, load_tokenizer
 print(linear_shortcuts.__file__)
 exec(sys.argv[1], {})
 h = torch.randn(5, 128)
+model = load_model("models/tiny-gpt2", device="cpu")
+rows = torch.randint(0, 4096, (16, 64))
 texts = ["The shape of the returned array is the shape of the sum of the arrays. " * 5] * 2
 for room in sys.argv[2].split():
     words = importlib.import_module(room).__doc__
@@ -93,7 +95,7 @@ def test_installed_outside_the_repository_the_command_and_all_shown_lines_run(wh
     assert Path(first).is_relative_to(tmp_path)
     assert [line.split()[0] for line in lines[: LAYERS + 1]] == [str(layer) for layer in range(LAYERS + 1)]
     assert lines[-1] == "models/tiny-gpt2: every invariant holds"
-    for page in ("README.md", "docs/MODELS.md"):
+    for page in ("docs/howto/your-model.md", "docs/MODELS.md"):
         text = (REPOSITORY / page).read_text(encoding="utf-8")
         table = re.search(r"\$ linear-shortcuts check models/tiny-gpt2\n(.*?)```", text, re.DOTALL)[1]
         assert without_errors(table.splitlines()) == without_errors(lines[LAYERS + 1 :])
