@@ -1,8 +1,10 @@
 """Generation that leaves early, and is measured by the clock: all blocks, early exit, self-speculation.
 
-from linear_shortcuts.decoding import Shortcuts, calibrate, generate
-shortcuts = calibrate(model, rows, exits=[2, 4])  # rows: ids (n, tokens) of running text; or Shortcuts.load
-[made] = generate(model, [[5, 6, 7]], method="self-speculative", shortcuts=shortcuts)
+The maps that stand for blocks come from `maps`; a shortcut holds those that a token's way through the network needs.
+
+    from linear_shortcuts.decoding import Shortcuts, calibrate, generate
+    shortcuts = calibrate(model, rows, exits=[2, 4])  # rows: ids (n, tokens) of running text; or Shortcuts.load
+    [made] = generate(model, [[5, 6, 7]], method="self-speculative", shortcuts=shortcuts)
 """
 
 from typing import TYPE_CHECKING
