@@ -191,4 +191,5 @@ def save_tokenizer(folder: Path, *, words: int = VOCABULARY) -> None:
 
     vocabulary = {f"w{number}": number for number in range(words)}
     made = tk.Tokenizer(tk.models.WordLevel(vocabulary, unk_token="w0"))
+    made.pre_tokenizer = tk.pre_tokenizers.WhitespaceSplit()
     PreTrainedTokenizerFast(tokenizer_object=made, unk_token="w0").save_pretrained(folder)

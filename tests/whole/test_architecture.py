@@ -32,6 +32,7 @@ ROOMS = (
     "lenses",
     "scores",
     "figures",
+    "peek",
     "decoding",
     "training",
     "commands",

@@ -66,7 +66,7 @@ def test_the_wheel_holds_every_file_of_the_library_and_nothing_else(wheel):
         [entry] = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
         assert "linear-shortcuts = linear_shortcuts.commands.command_line:main" in archive.read(entry).decode()
     library = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "linear_shortcuts").rglob("*.py")}
-    assert names == library | {"linear_shortcuts/py.typed"}
+    assert names == library | {"linear_shortcuts/py.typed", "linear_shortcuts/peek/page.html"}
 
 
 def test_installed_outside_the_repository_the_command_and_all_shown_lines_run(wheel, tmp_path):

@@ -1,0 +1,146 @@
+"""`linear-shortcuts peek MODEL TEXT`: what each layer already thinks at each word."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from linear_shortcuts.commands.arguments import Command, add_model, asked_model, load_asked_model
+from linear_shortcuts.commands.fit_command import model_name
+
+if TYPE_CHECKING:
+    from linear_shortcuts.lenses import LensSet
+    from linear_shortcuts.models import LanguageModel
+    from linear_shortcuts.peek import Reading
+
+DESCRIPTION = """See what each layer of a model already thinks at each word of a sentence.
+
+A table: rows are layers, columns words, a cell the first token under the lens, shaded by its probability and marked
+where it is already the final answer. A space is shown as ·, a line break as ⏎, bytes that are no character as ⟨E2 80⟩.
+
+Reads   linreg/NAME/CORPUS/layers/, from linear-shortcuts fit MODEL; the lens `id` needs none
+Writes  nothing; with --html FILE, one page that works offline
+
+Example: linear-shortcuts peek models/tiny-gpt2 "The shape of the returned array" --lens id
+"""
+EPILOG = "For a masked model write its mask token once, [MASK] for BERT, or give --masked."
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    add_model(parser)
+    parser.add_argument("text", metavar="TEXT", help="the sentence")
+    parser.add_argument(
+        "--lens",
+        default="mat",
+        metavar="A,B",
+        help="mat, id or a folder of lenses; several: one table each (default: mat)",
+    )
+    parser.add_argument(
+        "--maps", type=Path, metavar="FOLDER", help="linreg/NAME/CORPUS (default: the only one there is)"
+    )
+    parser.add_argument("--parts", action="store_true", help="stand-ins of parts as lenses, too: FOLDER/submodules")
+    parser.add_argument("--difference", action="store_true", help="of two lenses: how sure each is of the final answer")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="every N layers, and the last (default: 1)")
+    parser.add_argument(
+        "--position", type=int, metavar="P", help="one word, from 0 or from the end, -1: its --top tokens"
+    )
+    parser.add_argument("--top", type=int, default=5, metavar="K", help="tokens at --position, at most 10 (default: 5)")
+    parser.add_argument("--token", metavar="WORD", help="the rank of a word, a single token, in place of the first")
+    parser.add_argument("--masked", action="store_true", help="mask every word in turn (masked models)")
+    parser.add_argument("--json", action="store_true", help="print all numbers as JSON")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page to explore, in place of the table")
+
+
+def _run(args: argparse.Namespace) -> int:
+    from linear_shortcuts.files import InputError, atomic_file
+    from linear_shortcuts.maps import SubmoduleMaps
+    from linear_shortcuts.models import load_registered_tokenizer
+    from linear_shortcuts.peek import pieces, reading
+
+    names = [name for name in args.lens.split(",") if name]
+    if not 1 <= args.top <= reading.TOP:
+        raise InputError(f"--top is {args.top}; give 1 to {reading.TOP}")
+    if args.difference and len(names) != 2:
+        raise InputError(f"--difference is of two lenses, and --lens names {len(names)}; give two, as --lens id,mat")
+    folder = _maps_folder(args) if "mat" in names or args.parts else None  # before the model, which takes longer
+    model, tokenizer = load_asked_model(args), load_registered_tokenizer(asked_model(args))
+    parts = SubmoduleMaps.load(folder / "submodules", model) if args.parts and folder is not None else None
+    follow = [pieces.token_of(tokenizer, args.token)] if args.token else []
+    found = reading.read(
+        model,
+        tokenizer,
+        args.text,
+        {Path(name).name: _lens(name, folder, model) for name in names},
+        parts=parts,
+        masked=args.masked,
+        every=args.every,
+        follow=follow,
+        ranks=args.json or args.html is not None,
+    )
+    if args.html is not None:
+        with atomic_file(args.html) as file:
+            file.write(found.to_html().encode())
+    if args.json:
+        print(json.dumps(found.as_dict(), ensure_ascii=False))
+    elif args.html is not None:
+        print(f"{args.model}: {len(found.layers)} layers at {len(found.ids)} tokens, in {args.html}")
+    else:
+        _print(found, args, follow)
+    return 0
+
+
+def _print(found: Reading, args: argparse.Namespace, follow: list[int]) -> None:
+    from rich.console import Console
+
+    from linear_shortcuts.files import InputError
+    from linear_shortcuts.peek import terminal
+
+    console, names = Console(), list(found.lenses)
+    if args.position is not None and args.position not in range(-len(found.ids), len(found.ids)):
+        raise InputError(f"--position is {args.position}, and the text has tokens 0 to {len(found.ids) - 1}")
+    for name in names[:1] if args.difference else names:
+        if args.position is not None:
+            console.print(*terminal.column(found, name, args.position, args.top), sep="\n")
+        elif follow:
+            console.print(*terminal.ranks(found, name, follow[0], console.width), sep="\n")
+        elif args.difference:
+            console.print(*terminal.differences(found, names[0], names[1], console.width), sep="\n")
+        else:
+            console.print(*terminal.tables(found, name, console.width), sep="\n")
+
+
+def _maps_folder(args: argparse.Namespace) -> Path:
+    """The folder with `layers`, and perhaps `submodules`, of this model."""
+    from linear_shortcuts.files import InputError
+
+    if args.maps is not None:
+        return args.maps
+    home = Path("linreg") / model_name(args.model)
+    found = sorted(path.parent for path in home.glob("*/layers"))
+    if not found:
+        raise InputError(
+            f"no lens was fitted for {args.model} yet; run linear-shortcuts fit {args.model}, or read with --lens id"
+        )
+    if len(found) > 1:
+        listed = ", ".join(map(str, found))
+        raise InputError(f"{args.model} has maps of several corpora, {listed}; say which, as --maps {found[0]}")
+    return found[0]
+
+
+def _lens(name: str, folder: Path | None, model: LanguageModel) -> LensSet:
+    from linear_shortcuts.files import InputError
+    from linear_shortcuts.lenses import LensSet
+    from linear_shortcuts.maps import LayerMaps
+
+    if name == "id":
+        return LensSet.identity(model)
+    if name == "mat" and folder is not None:
+        return LensSet.of_maps(LayerMaps.load(folder / "layers", model, made_by="linear-shortcuts fit"))
+    if not Path(name).is_dir():
+        raise InputError(f"--lens {name} is neither mat nor id, nor a folder of lenses")
+    return LensSet.load(name, model)
+
+
+PEEK = Command("peek", "see what each layer already thinks at each word", DESCRIPTION, EPILOG, _add_options, _run)

@@ -1,0 +1,104 @@
+"""A reading in the terminal: rows are layers, columns words, shaded by probability."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len, set_cell_size
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from linear_shortcuts.peek.reading import Reading
+
+CELL = 10  # columns of the screen that a word takes
+MARK = "✓"  # stands where a word is already the final answer
+WHITE, BLUE, ORANGE = (255, 255, 255), (0, 114, 178), (213, 94, 0)  # told apart by all readers
+
+
+def tables(reading: Reading, lens: str, width: int) -> list[Text | Table]:
+    """The first token of every cell, in as many tables as the width of the screen makes of the sentence."""
+    cells = reading.lenses[lens]
+
+    def cell(row: int, column: int) -> Text:
+        token, probability = int(cells.ids[row, column, 0]), float(cells.probabilities[row, column, 0])
+        mark = MARK if token == reading.answers[column] else " "
+        return _shaded(mark + reading.words[token], probability, BLUE)
+
+    title = f"{lens}: first tokens ({MARK}: the final answer)"
+    return _split(reading, title, cell, width)
+
+
+def differences(reading: Reading, first: str, second: str, width: int) -> list[Text | Table]:
+    """How much more probability the second lens gives the final answer than the first: blue more, orange less."""
+    one, two = (_of_answers(reading, name) for name in (first, second))
+
+    def cell(row: int, column: int) -> Text:
+        more = two[row][column] - one[row][column]
+        return _shaded(f"{100 * more:+.1f}", min(1.0, abs(more)), BLUE if more > 0 else ORANGE)
+
+    title = f"{second} − {first}: probability of the final answer, in points"
+    return _split(reading, title, cell, width)
+
+
+def ranks(reading: Reading, lens: str, token: int, width: int) -> list[Text | Table]:
+    """The rank of one token at every layer and word; 1 is first."""
+    own = [ranks[token].tolist() for ranks in reading.lenses[lens].ranks]
+
+    def cell(row: int, column: int) -> Text:
+        rank = own[column][row]
+        return _shaded(f"{rank:,}", 1 / rank, BLUE)
+
+    return _split(reading, f"{lens}: the rank of {reading.words[token]} at each layer", cell, width)
+
+
+def column(reading: Reading, lens: str, position: int, top: int) -> list[Text | Table]:
+    """The first tokens of one word at every layer, with their probabilities."""
+    table = _table([str(n + 1) for n in range(top)])
+    for row, layer in enumerate(reading.layers):
+        found = reading.cell(lens, layer, position)[:top]
+        shown = [_shaded(word, p, BLUE, f"{100 * p:5.1f} %") for word, p in found]
+        table.add_row(str(layer), *shown, end_section=row == len(reading.layers) - 2)
+    return [Text(f"{lens}: after {reading.words[reading.ids[position]]}"), table]
+
+
+def _of_answers(reading: Reading, lens: str) -> list[list[float]]:
+    cells = reading.lenses[lens]
+    hit = cells.ids == cells.ids.new_tensor(reading.answers)[:, None]
+    return (cells.probabilities * hit).sum(-1).tolist()
+
+
+def _split(reading: Reading, title: str, cell: Callable[[int, int], Text], width: int) -> list[Text | Table]:
+    fitting = max(1, (width - 7) // (CELL + 1))
+    found: list[Text | Table] = [Text(title)]
+    for first in range(0, len(reading.ids), fitting):
+        columns = range(first, min(first + fitting, len(reading.ids)))
+        table = _table([_cut(reading.words[reading.ids[c]]) for c in columns])
+        for row, layer in enumerate(reading.layers):
+            last = row == len(reading.layers) - 2
+            table.add_row(str(layer), *[cell(row, c) for c in columns], end_section=last)
+        found.append(table)
+    return found
+
+
+def _table(heads: Sequence[str]) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("layer", justify="right", no_wrap=True)
+    for head in heads:
+        table.add_column(Text(head), no_wrap=True)
+    return table
+
+
+def _cut(word: str) -> str:
+    """A word that is at most a cell wide on the screen, where some signs take two places."""
+    return word if cell_len(word) <= CELL else set_cell_size(word, CELL - 1) + "…"
+
+
+def _shaded(word: str, share: float, full: tuple[int, int, int], after: str = "") -> Text:
+    """A word on a ground that goes from white to a full colour, the more the larger the share."""
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(WHITE, full, strict=True))
+    style = Style(color="white" if share > 0.5 else "black", bgcolor=f"rgb({red},{green},{blue})")
+    return Text(f"{set_cell_size(_cut(word), CELL)}{after}", style)

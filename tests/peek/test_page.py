@@ -1,0 +1,57 @@
+"""The page of a reading: the same numbers, opened by a browser that has no way out."""
+
+import html
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from linear_shortcuts.peek import page, read
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CELL = re.compile(r"(\w+), layer (\d+), after (\S+): (\S+), ([\d.]+) %(, the final answer)?")
+
+
+@pytest.fixture
+def found(small):
+    return read(small.model, small.tokenizer, small.text, small.lenses, masked=small.masked)
+
+
+def test_a_page_names_no_address_and_forbids_itself_to_load_anything(found):
+    text = found.to_html()
+    assert "default-src 'none'" in text
+    assert set(re.findall(r"https?://[^\"'\s]+", text)) == {"http://www.w3.org/2000/svg"}  # a name, not a place
+    assert "{{" not in text
+
+
+def test_what_a_text_says_is_shown_and_never_run(found):
+    text = page.render({**found.as_dict(), "text": "</script><script>alert(1)</script>"})
+    assert "<script>alert" not in text
+    assert "\\u003c/script>" in text
+
+
+def test_a_notebook_shows_the_page_in_a_frame(found):
+    shown = found._repr_html_()
+    assert found.to_html() in html.unescape(shown)
+    assert shown.startswith("<iframe")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+def test_a_browser_draws_the_numbers_of_the_json(found, tmp_path):
+    (tmp_path / "page.html").write_text(found.to_html(), encoding="utf-8")
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", f"--user-data-dir={tmp_path}/own"]
+    command += ["--host-resolver-rules=MAP * ~NOTFOUND", (tmp_path / "page.html").as_uri()]
+    drawn = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+    cells = [CELL.fullmatch(html.unescape(label)).groups() for label in re.findall(r'aria-label="(mat, [^"]*)"', drawn)]
+    data = found.as_dict()
+    own = data["lenses"]["mat"]
+    word = {int(token): text for token, text in data["words"].items()}
+    assert len(cells) == len(data["layers"]) * len(data["ids"])
+    for number, (name, layer, after, shown, percent, answer) in enumerate(cells):
+        row, column = divmod(number, len(data["ids"]))
+        token = own["ids"][row][column][0]
+        assert (name, int(layer)) == ("mat", data["layers"][row])
+        assert (after, shown) == (word[data["ids"][column]], word[token])
+        assert float(percent) == pytest.approx(100 * own["probabilities"][row][column][0], abs=0.051)
+        assert (answer is not None) == (token == data["answers"][column])
