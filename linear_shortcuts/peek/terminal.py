@@ -100,5 +100,5 @@ def _cut(word: str) -> str:
 def _shaded(word: str, share: float, full: tuple[int, int, int], after: str = "") -> Text:
     """A word on a ground that goes from white to a full colour, the more the larger the share."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(WHITE, full, strict=True))
-    style = Style(color="white" if share > 0.5 else "black", bgcolor=f"rgb({red},{green},{blue})")
+    style = Style(color="white" if share > 0.7 else "black", bgcolor=f"rgb({red},{green},{blue})")
     return Text(f"{set_cell_size(_cut(word), CELL)}{after}", style)
