@@ -5,6 +5,7 @@ The maps that stand for blocks come from `maps`; a shortcut holds those that a t
     from linear_shortcuts.decoding import Shortcuts, calibrate, generate
     shortcuts = calibrate(model, rows, exits=[2, 4])  # rows: ids (n, tokens) of running text; or Shortcuts.load
     [made] = generate(model, [[5, 6, 7]], method="self-speculative", shortcuts=shortcuts)
+    package(model, shortcuts, checkpoint)  # for whoever has transformers alone
 """
 
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from linear_shortcuts.decoding.calibration import calibrate as calibrate, rows_of as rows_of
     from linear_shortcuts.decoding.full import Step as Step
     from linear_shortcuts.decoding.generation import Generated as Generated, generate as generate
+    from linear_shortcuts.decoding.packaging import package as package
     from linear_shortcuts.decoding.shortcuts import Shortcuts as Shortcuts
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

@@ -140,9 +140,13 @@ def stack_of(model: LanguageModel) -> Stack:
 
     Raises `InputError` for a model that is not causal, or whose blocks lie on several devices.
     """
-    family, config = model.family, model.network.config.get_text_config()
-    if not family.causal:
+    if not model.family.causal:
         raise InputError(f"{model.name} is a masked model, which generates nothing; name a causal one")
+    return Stack(model.network, model.family.blocks, *head_of(model))
+
+
+def head_of(model: LanguageModel) -> tuple[tuple[str, ...], float, float | None]:
+    """The paths of the modules from h_L to the logits, and what these are scaled and bounded by; see `Stack`."""
+    family, config = model.family, model.network.config.get_text_config()
     norm = () if family.final_norm is None else (family.final_norm,)
-    cap = getattr(config, family.soft_cap) if family.soft_cap else None
-    return Stack(model.network, family.blocks, (*norm, *family.head), family.scale, cap)
+    return (*norm, *family.head), family.scale, getattr(config, family.soft_cap) if family.soft_cap else None

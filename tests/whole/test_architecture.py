@@ -216,6 +216,7 @@ TESTED_TOGETHER = {
     "commands/arguments.py": "commands/test_check_command.py",
     "files/pickle_machine.py": "files/test_unpickling.py",
     "files/torch_files.py": "files/test_unpickling.py",
+    "decoding/custom_generate.py": "decoding/test_packaging.py",  # which loads it as transformers does
 }
 OF_NO_MODULE = {"models/test_wild_models.py"}  # every architecture through all that loads and verifies a model
 
