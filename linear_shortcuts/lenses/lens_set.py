@@ -15,7 +15,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from linear_shortcuts.files import InputError, again, artifacts, atomic_folder, check_kind, versions
+from linear_shortcuts.files import (
+    FILE,
+    InputError,
+    again,
+    artifacts,
+    atomic_folder,
+    check_kind,
+    save_text,
+    sharing,
+    versions,
+)
 from linear_shortcuts.files.cards import read_card, write_card
 from linear_shortcuts.files.shapes import Json, Whole
 from linear_shortcuts.lenses.lens import Lens
@@ -48,7 +58,7 @@ def lens_card(model: LanguageModel | Mapping[str, Any], name: str, fit: Mapping[
     return {"lens": name, **known, "fit": dict(fit), "versions": versions()}
 
 
-class LensSet(Mapping[int, Lens]):
+class LensSet(Mapping[int, Lens], sharing.Shared):
     """Lenses of one kind by the layer that each reads, all with one target."""
 
     def __init__(self, lenses: Mapping[int, Lens], card: Mapping[str, Any]) -> None:
@@ -118,6 +128,29 @@ class LensSet(Mapping[int, Lens]):
         for lens in lenses.values():
             _check(lens, card, path, again(made_by))
         return cls(lenses, card)
+
+    def save_pretrained(self, folder: str | Path, *, scores: sharing.Scores | None = None) -> None:
+        """What `save` writes, and a README that says what it is; scores: row -> column -> number."""
+        usage = "from linear_shortcuts import load_model\nfrom linear_shortcuts.lenses import LensSet\n\n"
+        usage += f"model = load_model({self.card['model']['id']!r})\n"
+        usage += 'lenses = LensSet.from_pretrained("this repository", model)'
+        corpus = self.card["fit"].get("corpus")
+        fitted_on = corpus["name"] if isinstance(corpus, Mapping) else corpus or "no text"
+        page = sharing.about(f"Lenses `{self.name}` to layer {self.target}", self.card, fitted_on, usage, scores)
+        self.save(folder)
+        save_text(Path(folder) / sharing.PAGE, page)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        model: LanguageModel | None = None,
+        *,
+        subfolder: str = "",
+        revision: str | None = None,
+    ) -> LensSet:
+        """Open lenses that `save_pretrained` wrote, from a folder or a repository of the hub; see `load`."""
+        return cls.load(sharing.fetch(source, subfolder, revision, [WEIGHTS, FILE]), model)
 
     @classmethod
     def identity(cls, model: LanguageModel) -> LensSet:

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from linear_shortcuts.files import InputError, again, artifacts, cards, check_kind
+from linear_shortcuts.files import InputError, again, artifacts, atomic_folder, cards, check_kind, sharing
 from linear_shortcuts.models import LanguageModel, linear, stand_in_steps
 from linear_shortcuts.states import provenance
 
 Key = TypeVar("Key", bound=tuple[int, ...])
 Own = TypeVar("Own", bound="_Maps[Any]")
+WEIGHTS = "maps.safetensors"
 KEPT = 2**31  # bytes of matrices in memory at a time; all those of a large model would fill it
 
 
@@ -59,7 +62,7 @@ def describe_ranks(ranks: Mapping[str, int], width: int) -> str:
     return f"warning: rank below {width} at {shown}{more}, smallest solution taken"
 
 
-class _Maps(Mapping[Key, Tensor], Generic[Key]):
+class _Maps(Mapping[Key, Tensor], sharing.Shared, Generic[Key]):
     """Matrices (d, d) in one folder by the numbers in their files' names, each loaded and checked when it is used."""
 
     pattern: re.Pattern[str]
@@ -114,6 +117,59 @@ class _Maps(Mapping[Key, Tensor], Generic[Key]):
             maps._shape = torch.Size((model.width, model.width))
         return maps
 
+    def save_pretrained(self, folder: str | Path, *, scores: sharing.Scores | None = None) -> None:
+        """Write all matrices as safetensors, with their card and a README; scores: row -> column -> number.
+
+        Raises `InputError` for maps without a card: whoever gets them could not know whose states they carry.
+        """
+        if self.card is None:
+            raise InputError(f"{self.folder} has no card, so whose states its maps carry is not known; fit them anew")
+        name, corpus = type(self).__name__, self.card["corpus"]["name"]
+        usage = f"from linear_shortcuts import {name}, load_model\n\nmodel = load_model({self.card['model']['id']!r})\n"
+        usage += f'maps = {name}.from_pretrained("this repository", model)'
+        fitted_on = f"{self.card['vectors']:,} tokens of {corpus}"
+        page = sharing.about(f"Matrices {self.holds}", self.card, fitted_on, usage, scores)
+        with atomic_folder(folder) as coming:
+            tensors = {"_".join(map(str, key)): matrix.float().cpu().contiguous() for key, matrix in self.items()}
+            save_file(tensors, coming / WEIGHTS)
+            (coming / sharing.PAGE).write_text(page, encoding="utf-8")
+            cards.write_card(coming, {**self.card, "files": {WEIGHTS: artifacts.file_sha256(coming / WEIGHTS)}})
+
+    @classmethod
+    def from_pretrained(
+        cls: type[Own],
+        source: str | Path,
+        model: LanguageModel | None = None,
+        *,
+        subfolder: str = "",
+        revision: str | None = None,
+    ) -> Own:
+        """Open maps that were shared: what `save_pretrained` wrote, or the pickles of the study's authors.
+
+        source: a folder, or a repository of the hub; subfolder: below it, such as `gpt2/wikipedia`.
+
+        Raises `InputError` for maps of another model, for files that are not what their card says, and for pickles that
+        hold more than tensors.
+        """
+        folder = sharing.fetch(source, subfolder, revision, [WEIGHTS, cards.FILE, "*.pickle"])
+        path = folder / WEIGHTS
+        if not path.is_file():
+            return cls.load(folder, model)
+        card = cards.read_card(folder)
+        if artifacts.file_sha256(path) != card["files"].get(WEIGHTS):
+            raise InputError(f"{path} is not what its card says; fetch it anew")
+        if model is not None:
+            provenance.check_model(card, model, folder)
+        try:
+            tensors = load_file(path)
+        except SafetensorError as error:
+            raise InputError(f"{path} is no file of safetensors ({error}); fetch it anew") from error
+        maps = cls.of({tuple(map(int, name.split("_"))): matrix for name, matrix in tensors.items()})
+        maps.folder, maps.card, maps._shape = folder, card, torch.Size((card["width"],) * 2)
+        for key, matrix in maps.items():
+            maps._check(matrix, f"{path}, matrix {key},")
+        return maps
+
     def _instead(self) -> str:
         """What is wrong with a folder without matrices of this kind, and which one is meant."""
         folder = self.folder
@@ -156,6 +212,12 @@ class _Maps(Mapping[Key, Tensor], Generic[Key]):
         matrix = artifacts.load(path, made_by=self._made_by, sha256=self.card["files"][name] if self.card else None)
         if not isinstance(matrix, Tensor):
             raise InputError(f"{path} holds a {type(matrix).__name__}, not one tensor")
+        self._check(matrix, path)
+        self._shape = matrix.shape
+        return matrix.float()
+
+    def _check(self, matrix: Tensor, path: Path | str) -> None:
+        """Raise `InputError` if a matrix that was read is not square, of real and finite numbers."""
         shape = self._shape or torch.Size((matrix.shape[-1:].numel(),) * 2)
         if matrix.shape != shape:
             raise InputError(f"{path} has shape {tuple(matrix.shape)}, expected {tuple(shape)}: one square matrix")
@@ -163,8 +225,6 @@ class _Maps(Mapping[Key, Tensor], Generic[Key]):
             raise InputError(f"{path} has {matrix.numel()} entries of {matrix.dtype}; a map has real numbers")
         if not torch.isfinite(matrix).all():
             raise InputError(f"{path} has entries that are not finite; {again(self._made_by)}")
-        self._shape = matrix.shape
-        return matrix.float()
 
 
 class LayerMaps(_Maps[tuple[int, int]]):
