@@ -6,7 +6,7 @@
     guess = maps.jump(hidden_states(model, tokenizer, ["The shape of the returned"])[2], 2, 6)
 
 The rooms, from the ground up; each imports only those before it: files, settings, text, models, states, maps, lenses,
-scores, figures, peek, decoding, training, commands.
+scores, figures, peek, decoding, shorten, training, commands.
 """
 
 from typing import TYPE_CHECKING

@@ -10,9 +10,10 @@ from linear_shortcuts.commands.check_command import CHECK
 from linear_shortcuts.commands.fit_command import FIT
 from linear_shortcuts.commands.generate_command import GENERATE
 from linear_shortcuts.commands.peek_command import PEEK
+from linear_shortcuts.commands.shorten_command import SHORTEN
 from linear_shortcuts.settings import program
 
-COMMANDS = (CHECK, FIT, PEEK, GENERATE)  # in the order of --help
+COMMANDS = (CHECK, FIT, PEEK, GENERATE, SHORTEN)  # in the order of --help
 
 
 def main() -> None:

@@ -53,6 +53,8 @@ class Family:
     positions_follow_padding: position numbers begin after the id of the padding token, so that many fit fewer.
     positions_lost: how many fewer fit for another reason.
     needs: values without which a sentence's states would depend on the padding of its batch.
+    down: where, in a block, the layer is whose output the feed-forward part adds to the stream as it is, by the names
+        that the models of the family have for it; none where a norm follows it.
     position_lambdas: the module of a block whose weights belong to pairs of positions, where tokens meet in a lambda
         layer (arXiv:2102.08602) in place of attention; it is still the step called `attention`.
     """
@@ -69,6 +71,7 @@ class Family:
     positions_follow_padding: bool = False
     positions_lost: int = 0
     needs: Mapping[str, object] = field(default_factory=dict)
+    down: tuple[str, ...] = ()
     position_lambdas: str | None = None
 
     @property
@@ -183,6 +186,7 @@ _GPT2 = Family(
     final_norm="transformer.ln_f",
     head=("lm_head",),
     steps=_pre_norm("ln_1", _attention("attn"), "ln_2", _feed_forward("mlp")),
+    down=("mlp.c_proj",),
 )
 _NEOX = Family(
     causal=True,
@@ -192,6 +196,7 @@ _NEOX = Family(
     final_norm="gpt_neox.final_layer_norm",
     head=("lm_head",),
     steps=_GPT_NEOX,
+    down=("mlp.dense_4h_to_h",),
 )
 _OPT = Family(
     causal=True,
@@ -201,6 +206,7 @@ _OPT = Family(
     final_norm="model.decoder.final_layer_norm?",
     head=("model.decoder.project_out?", "lm_head"),
     steps=_pre_norm("self_attn_layer_norm", _OPT_ATTENTION, "final_layer_norm", _OPT_FEED_FORWARD),
+    down=("fc2",),
 )
 _BLOOM_FAMILY = Family(
     causal=True,
@@ -210,6 +216,7 @@ _BLOOM_FAMILY = Family(
     final_norm="transformer.ln_f",
     head=("lm_head",),
     steps=_BLOOM,
+    down=("mlp.dense_4h_to_h",),
 )
 _LLAMA_FAMILY = Family(
     causal=True,
@@ -218,6 +225,7 @@ _LLAMA_FAMILY = Family(
     final_norm="model.norm",
     head=("lm_head",),
     steps=_LLAMA,
+    down=("mlp.down_proj", "mlp.c_proj"),
 )
 _BERT_FAMILY = Family(
     causal=False,
@@ -237,12 +245,13 @@ FAMILIES: Mapping[str, Family] = {
         when={"use_parallel_residual": False},
         steps=_pre_norm("input_layernorm", _attention("attention"), "post_attention_layernorm", _feed_forward("mlp")),
     ),
-    "gptj": replace(_GPT2, model_types=("gptj", "codegen"), steps=_parallel("ln_1", "attn")),
+    "gptj": replace(_GPT2, model_types=("gptj", "codegen"), steps=_parallel("ln_1", "attn"), down=("mlp.fc_out",)),
     "opt": _OPT,
     "opt (post-norm)": replace(
         _OPT,
         when={"do_layer_norm_before": False},
         steps=_post_norm(_OPT_ATTENTION, "self_attn_layer_norm", _OPT_FEED_FORWARD, "final_layer_norm"),
+        down=(),
     ),
     "bloom": _BLOOM_FAMILY,
     "bloom (residual after norm)": replace(
@@ -256,11 +265,12 @@ FAMILIES: Mapping[str, Family] = {
         ),
     ),
     "llama": _LLAMA_FAMILY,
-    "olmo2": replace(_LLAMA_FAMILY, model_types=("olmo2", "olmo3"), steps=_OLMO2),
+    "olmo2": replace(_LLAMA_FAMILY, model_types=("olmo2", "olmo3"), steps=_OLMO2, down=()),
     "gemma2": replace(
         _LLAMA_FAMILY,
         model_types=("gemma2", "gemma3_text"),
         steps=_GEMMA,
+        down=(),
         soft_cap="final_logit_softcapping",
     ),
     "gemma3": replace(
@@ -269,12 +279,14 @@ FAMILIES: Mapping[str, Family] = {
         blocks="model.language_model.layers",
         final_norm="model.language_model.norm",
         steps=_GEMMA,
+        down=(),
     ),
     "phi": replace(
         _LLAMA_FAMILY,
         model_types=("phi",),
         final_norm="model.final_layernorm",
         steps=_parallel("input_layernorm", "self_attn"),
+        down=("mlp.fc2",),
     ),
     "bert": _BERT_FAMILY,
     "roberta": replace(
@@ -312,6 +324,7 @@ FAMILIES: Mapping[str, Family] = {
         final_norm="model.final_norm",
         head=("head", "decoder"),
         steps=_pre_norm("attn_norm", _attention("attn"), "mlp_norm", _feed_forward("mlp")),
+        down=("mlp.Wo",),
     ),
 }
 

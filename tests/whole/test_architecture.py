@@ -34,6 +34,7 @@ ROOMS = (
     "figures",
     "peek",
     "decoding",
+    "shorten",
     "training",
     "commands",
 )
@@ -120,7 +121,7 @@ def test_the_library_never_imports_stages_or_studies(path):
 
 
 # A script of stages/, by its path, its number or its name; whoever has the wheel alone has none of them.
-NAMES_A_STAGE = re.compile(r"stages/|\b[Ss]tages? \d|\b\d\d_[a-z]{3}|linear-shortcuts (check|fit)\b")
+NAMES_A_STAGE = re.compile(r"stages/|\b[Ss]tages? \d|\b\d\d_[a-z]{3}|linear-shortcuts (check|fit|shorten)\b")
 BELOW = [path for path in LIBRARY if path.name not in DOORS and path.parent.name != "commands"]
 
 
@@ -216,6 +217,8 @@ TESTED_TOGETHER = {
     "commands/arguments.py": "commands/test_check_command.py",
     "files/pickle_machine.py": "files/test_unpickling.py",
     "files/torch_files.py": "files/test_unpickling.py",
+    "shorten/model_cards.py": "shorten/test_checkpoints.py",
+    "shorten/observation.py": "shorten/test_methods.py",
     "decoding/custom_generate.py": "decoding/test_packaging.py",  # which loads it as transformers does
 }
 OF_NO_MODULE = {"models/test_wild_models.py"}  # every architecture through all that loads and verifies a model

@@ -1,0 +1,88 @@
+"""`linear-shortcuts shorten MODEL`: an ordinary checkpoint with fewer blocks, and what it costs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from linear_shortcuts.commands.arguments import Command, add_model, asked_model, load_asked_model
+
+if TYPE_CHECKING:
+    from linear_shortcuts.text.article_rows import Row
+
+DESCRIPTION = """Make a model shorter: an ordinary checkpoint with fewer blocks, its loss stated.
+
+With --blocks K it is chosen which K consecutive blocks a model misses least: cheap scores rank all cuts, and the KL
+that a cut causes on held-out text decides among the first. With --exit I the first I blocks are kept, and a head that
+holds the linear map from layer I to the last. Plain transformers loads what is written. Nothing is
+trained; minutes on a CPU.
+
+Example: linear-shortcuts shorten models/tiny-gpt2 --blocks 1 --out shorter
+"""
+EPILOG = """Methods: fold, a matrix folded into the last kept block's down-projection; drop, nothing; and, only
+measured, because no checkpoint can hold a matrix on the stream itself: patch (LinearPatch) and matrix, the full one,
+a bound."""
+EMBEDDED = "docstrings of Python's standard library and NumPy"
+SIZES = {"fit": 96, "choose": 16, "report": 40}  # rows; of 256 tokens, 24,000 positions to fit on
+LENGTH = 256
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    add_model(parser)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--blocks", type=int, metavar="K", help="leave out K consecutive blocks")
+    what.add_argument("--exit", type=int, metavar="I", help="keep the first I blocks and leave by a mapped head")
+    parser.add_argument("--out", metavar="DIR", help="the checkpoint, a new folder (default: nothing is written)")
+    parser.add_argument("--start", type=int, metavar="I", help="first block left out, from 0 (default: it is chosen)")
+    parser.add_argument("--method", choices=["fold", "drop", "patch", "matrix"], default="fold", help="default: fold")
+    parser.add_argument("--text", metavar="FILE", help=f".txt, .jsonl or .parquet (default: {EMBEDDED})")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw of articles (default: 0)")
+
+
+def _run(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from linear_shortcuts.files import InputError
+    from linear_shortcuts.models import load_registered_tokenizer
+    from linear_shortcuts.shorten import check_free, check_method, exit_at, save, shorten, summary
+    from linear_shortcuts.text import split_rows
+
+    if args.exit is not None and (args.start is not None or args.method != "fold"):
+        raise InputError("--start and --method are of --blocks; leave them out with --exit")
+    if args.out is not None:
+        check_free(args.out)  # before anything is computed
+        check_method(args.method)
+    model = load_asked_model(args)
+    tokenizer = load_registered_tokenizer(asked_model(args))
+    length = min(LENGTH, model.max_tokens or LENGTH)
+    masked = model.mask_token is not None
+    rows = split_rows(_articles(args.text), tokenizer, SIZES, length=length, masked=masked, seed=args.seed)
+
+    def bars(own: Iterable[Row], what: str) -> Iterable[Row]:
+        return tqdm(own, desc=f"{args.model}: {what}", unit="row", disable=None)
+
+    if args.exit is not None:
+        made = exit_at(model, rows, args.exit, seed=args.seed, bars=bars)
+    else:
+        options = {"method": args.method, "start": args.start, "seed": args.seed}
+        made = shorten(model, rows, args.blocks, bars=bars, **options)
+    text = EMBEDDED if args.text is None else Path(args.text).name
+    print(summary(made, args.model))
+    if args.out is not None:
+        print(f"\n{args.model}: written to {save(made, args.out, tokenizer, of=args.model, text=text)}")
+    return 0
+
+
+def _articles(path: str | None) -> list[str]:
+    """The articles of a file; without one, the embedded text, in which a source file is an article."""
+    from linear_shortcuts.settings import FileCorpus
+    from linear_shortcuts.text import docstrings, read_articles, unwrap
+
+    if path is None:
+        return ["\n\n".join(map(unwrap, articles)) for articles in docstrings.python_files()]
+    return list(read_articles(FileCorpus(source="file", path=path, unit="articles"), 0))
+
+
+SHORTEN = Command("shorten", "write a checkpoint with fewer blocks", DESCRIPTION, EPILOG, _add_options, _run)

@@ -1,0 +1,24 @@
+"""Checkpoints with fewer blocks that anyone can load: blocks left out, a matrix folded in their place, mapped exits.
+
+What a model thinks is recorded in `states`, plain maps between layers are fitted in `maps`.
+
+    from linear_shortcuts.shorten import exit_at, save, shorten
+    rows = split_rows(articles, tokenizer, {"fit": 96, "choose": 16, "report": 40}, length=256, masked=False, seed=0)
+    save(shorten(model, rows, blocks=2), "shorter", tokenizer, of="the original", text="my text")
+"""
+
+from typing import TYPE_CHECKING
+
+from linear_shortcuts._door import door
+
+if TYPE_CHECKING:
+    from linear_shortcuts.shorten.checkpoints import (
+        check_free as check_free,
+        check_method as check_method,
+        save as save,
+    )
+    from linear_shortcuts.shorten.choice import shorten as shorten
+    from linear_shortcuts.shorten.exits import exit_at as exit_at
+    from linear_shortcuts.shorten.model_cards import summary as summary
+
+__getattr__, __dir__, __all__ = door(__name__, __file__)
