@@ -24,6 +24,7 @@ from linear_shortcuts.settings import (
     WikipediaCorpus,
 )
 from linear_shortcuts.text import docstrings
+from linear_shortcuts.text.parquet_pages import page_sizes
 
 Splitter = Callable[[str], list[str]]  # one paragraph -> its sentences
 
@@ -172,9 +173,10 @@ def _parquet_texts(path: Path, corpus: FileCorpus) -> Iterator[str]:
         kind = table.schema_arrow.field(field).type
         if kind.num_fields:  # before its parts are read
             raise InputError(f"{path}: {field!r} is a {shown(str(kind))}, not text; set text_field")
-        directory = table.metadata
-        unpacked = sum(directory.row_group(number).total_byte_size for number in range(directory.num_row_groups))
-        _Reach(path).spend(unpacked, directory.num_rows)
+        stated = _Reach(path)
+        stated.spend(0, table.metadata.num_rows)
+        for size in page_sizes(path):
+            stated.spend(size, 1)
         left = _Reach(path)
         # As a dictionary, so that a text which the file holds once and refers to often is held once here, too.
         table = pyarrow.parquet.ParquetFile(path, read_dictionary=[field])

@@ -21,11 +21,22 @@ import torch
 import torch.nn.functional as F
 import yaml
 from hypothesis import given, settings, strategies as st
-from transformers import AutoConfig, BertConfig, BertForPreTraining, TrainerCallback, TrainingArguments
+from tokenizers import Regex, Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Split
+from transformers import (
+    AutoConfig,
+    BertConfig,
+    BertForPreTraining,
+    PreTrainedTokenizerFast,
+    TrainerCallback,
+    TrainingArguments,
+)
 
 from lambda_bert import (
     comparison,
     documents,
+    lambdas,
     models,
     pairs,
     pretraining,
@@ -289,6 +300,22 @@ def test_special_tokens_written_out_in_the_text_are_text(tokenizer):
     [[line]] = pairs.tokenize([["a [SEP] of [MASK] and [CLS]"]], tokenizer)
     assert set(line).isdisjoint({tokenizer.sep_token_id, tokenizer.mask_token_id, tokenizer.cls_token_id})
     assert pairs.tokenize([["漢", "a list"], ["漢 漢"]], tokenizer) == pairs.tokenize([["a list"]], tokenizer)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda letters: pairs.tokenize([["abba"], ["a b"]], letters),
+        lambda letters: lambdas.export(SimpleNamespace(config=BertConfig()), letters, ["a b"]),
+    ],
+    ids=["pairs", "lambdas"],
+)
+def test_characters_that_a_tokenizer_has_no_token_for_are_one_line(read):
+    inner = Tokenizer(WordLevel({letter: number for number, letter in enumerate("abc")}, unk_token="[UNK]"))
+    inner.pre_tokenizer = Split(Regex("."), "isolated")
+    letters = PreTrainedTokenizerFast(tokenizer_object=inner, name_or_path="models/letters")
+    with pytest.raises(InputError, match=r"models/letters cannot read all of the text \(.*UNK.*\); leave out"):
+        read(letters)
 
 
 # --- batches and scores ----------------------------------------------------------------------------------------

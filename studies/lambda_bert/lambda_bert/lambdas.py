@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from linear_shortcuts.text import encode
+
 PER_BATCH = 4096  # tokens of one forward pass
 
 
@@ -47,7 +49,7 @@ def export(model: Any, tokenizer: Any, sentences: Sequence[str]) -> Export:
     Sentences of one length share a batch, so that padding changes nothing whatever the model makes of it.
     """
     config = model.config
-    ids = tokenizer(list(sentences), truncation=True, max_length=config.max_position_embeddings)["input_ids"]
+    ids = encode(tokenizer, sentences, truncation=True, max_length=config.max_position_embeddings)["input_ids"]
     shape = (config.num_hidden_layers, config.key_depth, config.value_depth)
     lambdas = np.empty((len(ids), *shape), dtype=np.float32)
     pooled = np.empty((len(ids), shape[0] + 1, config.hidden_size), dtype=np.float32)

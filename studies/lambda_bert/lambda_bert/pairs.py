@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from linear_shortcuts.files import InputError, artifacts, derive
+from linear_shortcuts.text import encode
 
 Task = Literal["nsp", "sop"]
 Lines = list[list[int]]  # a document as the token ids of its lines
@@ -37,7 +38,7 @@ def tokenize(documents: Sequence[Sequence[str]], tokenizer: Any) -> list[Lines]:
     """The token ids of every line, without special tokens; lines and documents of unknown tokens alone are left out."""
     lines = [line for document in documents for line in document]
     # Special tokens that are written out in the text are text.
-    encoded = tokenizer(lines, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+    encoded = encode(tokenizer, lines, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     special = set(tokenizer.all_special_ids)
     ids = iter(line if not special.issuperset(line) else [] for line in encoded)
     found = ([line for _, line in zip(document, ids, strict=False) if line] for document in documents)
