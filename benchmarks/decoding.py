@@ -24,12 +24,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from linear_shortcuts.decoding import Shortcuts, generate
-from linear_shortcuts.decoding.shortcuts import stack_of
-from linear_shortcuts.decoding.stack import keep, new_cache
-from linear_shortcuts.models import LanguageModel, load_model, load_tokenizer
+from linear_shortcuts.decoding import Shortcuts, check_costs, generate
+from linear_shortcuts.models import LanguageModel, load_model, load_tokenizer, pack
 
-COUNTED = 12  # tokens of the largest check
 PROMPT = 96  # tokens
 
 
@@ -43,25 +40,6 @@ def prompts(tokenizer: Any, articles: Path, number: int) -> Iterator[tuple[str, 
         yield "prose", prose[place % len(prose)][:PROMPT]
         yield "code", code[400 * place : 400 * place + PROMPT]
         yield "repetition", prose[place % len(prose)][: PROMPT // 2] * 2
-
-
-@torch.inference_mode()
-def check_costs(model: LanguageModel, clock: Callable[[], float], rounds: int = 7) -> list[float]:
-    """Seconds of a check of 1..COUNTED tokens behind 128: blocks and head, the median of some rounds."""
-    stack, cache, past = stack_of(model), new_cache(), 128
-    ids = torch.arange(past + COUNTED)[None] + 1000
-    calls = stack.prepare(ids[:, :past], 0)
-    stack.run(calls, calls.states, 0, stack.layers, cache)
-    seconds: list[list[float]] = [[] for _ in range(COUNTED)]
-    for _ in range(rounds):
-        for more in range(COUNTED):
-            began = clock()
-            calls = stack.prepare(ids[:, past : past + more + 1], past)
-            stack.decode(stack.run(calls, calls.states, 0, stack.layers, cache)[0])
-            seconds[more].append(clock() - began)
-            keep(cache, past)
-    medians = [statistics.median(taken) for taken in seconds]
-    return [max(medians[: more + 1]) for more in range(COUNTED)]  # more tokens never cost less
 
 
 def contenders(
@@ -140,8 +118,9 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     clock = time.process_time if args.processor_time else time.perf_counter
     model, tokenizer = load_model(args.model, device="cpu"), load_tokenizer(args.model)
+    pack(model.network)  # of all contenders alike
     shortcuts = Shortcuts.load(args.shortcuts, model)
-    costs = check_costs(model, clock)
+    costs = check_costs(model, clock=clock)
     print("ms of a check of 1, 2, … tokens:", [round(cost * 1000, 1) for cost in costs], flush=True)
     done = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
     ways = contenders(model, shortcuts, costs, args.new_tokens)

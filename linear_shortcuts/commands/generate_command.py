@@ -45,15 +45,19 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="above 0: draw (default: 0)")
     parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
+    parser.add_argument(
+        "--measure", action="store_true", help="time checks first, so that as many guesses are checked as pay here"
+    )
     parser.add_argument("--show-layers", action="store_true", help="shade every token by the blocks that made it")
 
 
 def _run(args: argparse.Namespace) -> int:
-    from linear_shortcuts.decoding import Step, generate
-    from linear_shortcuts.models import load_registered_tokenizer
+    from linear_shortcuts.decoding import FLAT, Step, check_costs, generate
+    from linear_shortcuts.models import load_registered_tokenizer, pack
 
     tokenizer = load_registered_tokenizer(asked_model(args))
     model = load_asked_model(args)
+    pack(model.network)
     shortcuts = _shortcuts(args, model, tokenizer)
     writer = Writer(tokenizer, model.layers if args.show_layers else None)
 
@@ -68,6 +72,7 @@ def _run(args: argparse.Namespace) -> int:
         shortcuts=shortcuts,
         fill=args.fill,
         confidence=args.confidence,
+        costs=check_costs(model) if args.measure else FLAT,
         temperature=args.temperature,
         seed=args.seed,
         stops=[] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id],

@@ -35,6 +35,6 @@ if TYPE_CHECKING:
         load_tokenizer as load_tokenizer,
     )
     from linear_shortcuts.models.precision import arithmetic as arithmetic
-    from linear_shortcuts.models.products import linear as linear
+    from linear_shortcuts.models.products import linear as linear, pack as pack
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 NARROW = 192
+FEW = 8  # rows for which weights are packed; of up to twice as many the product is still the faster one
 
 
 def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -34,6 +35,22 @@ def widen(network: nn.Module) -> None:
             module.__class__ = _WideLinear
         elif type(module) is Conv1D:
             module.__class__ = _wide_conv1d()
+
+
+def pack(network: nn.Module) -> None:
+    """Lay out the weights of wide linear layers for products with few rows, as decoding makes them, once and for all.
+
+    oneDNN otherwise does so in every call, which for a token or eight costs as much again as the product. Takes the
+    memory of these weights once more; they must not change afterwards. Where oneDNN is not used nothing happens.
+    """
+    if not (_onednn_is_wider() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")):
+        return
+    for module in network.modules():
+        if not isinstance(module, _WideLinear):
+            continue
+        weight = module.weight.detach()
+        if weight.dtype == torch.float32 and weight.device.type == "cpu" and min(weight.shape) >= NARROW:
+            module.__dict__["packed"] = torch.ops.mkldnn._reorder_linear_weight(weight, FEW)
 
 
 def _to_onednn(states: Tensor, weight: Tensor) -> bool:
@@ -60,6 +77,10 @@ def _onednn_is_wider() -> bool:
 
 class _WideLinear(nn.Linear):
     def forward(self, states: Tensor) -> Tensor:
+        packed = self.__dict__.get("packed")
+        few = packed is not None and states.numel() <= 2 * FEW * self.in_features
+        if few and _to_onednn(states, self.weight):
+            return torch.ops.mkldnn._linear_pointwise(states, packed, self.bias, "none", [], "")
         return linear(states, self.weight, self.bias)
 
 

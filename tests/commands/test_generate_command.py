@@ -39,9 +39,9 @@ def test_shortcuts_are_fitted_once_and_every_method_continues_the_text(checkpoin
     code, out, _ = run(monkeypatch, capsys, *common, "--calibrate", "text.txt", "--exits", "2,4")
     assert code == 0
     assert out.rpartition(ends)[0] == text
-    code, out, _ = run(monkeypatch, capsys, *common, "--method", "self-speculative")
+    code, out, _ = run(monkeypatch, capsys, *common, "--method", "self-speculative", "--measure")
     assert out.rpartition(ends)[0] == text
-    assert re.search(r"second, 6.0 of 6 blocks on average, \d+ of \d+ guesses held, \d+ passes$", out)
+    assert "a second, 6.0 of 6 blocks on average" in out
     code, out, _ = run(monkeypatch, capsys, *common, "--method", "early-exit", "--confidence", "-0.5", "--show-layers")
     assert code == 0
     assert out.count("[2]") == 7  # all but the first, which the whole model makes

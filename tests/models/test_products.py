@@ -47,3 +47,19 @@ def test_what_is_narrow_rough_or_differentiated_goes_the_usual_way(calls):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             assert layer(torch.randn(2, 256)).dtype == torch.bfloat16
     assert not calls
+
+
+@pytest.mark.parametrize("rows", [1, 3, 8, 16, 17, 40])
+def test_packed_weights_give_the_same_products(rows):
+    layers = (nn.Linear(256, 320), nn.Linear(320, 200, bias=False), nn.Linear(200, 7))
+    module = nn.Sequential(*layers).requires_grad_(False)
+    products.widen(module)
+    states = torch.randn(1, rows, 256)
+    with torch.inference_mode():
+        before = module(states)
+    products.pack(module)
+    with torch.inference_mode():
+        torch.testing.assert_close(module(states), before, atol=1e-5, rtol=1e-4)
+    onednn = products._onednn_is_wider()
+    assert ["packed" in layer.__dict__ for layer in module] == [onednn, onednn, False]  # the last is narrow
+    torch.testing.assert_close(module(states), before, atol=1e-5, rtol=1e-4)  # outside of inference mode
