@@ -7,13 +7,14 @@ import sys
 
 from linear_shortcuts import __version__
 from linear_shortcuts.commands.check_command import CHECK
+from linear_shortcuts.commands.compare_command import COMPARE
 from linear_shortcuts.commands.fit_command import FIT
 from linear_shortcuts.commands.generate_command import GENERATE
 from linear_shortcuts.commands.peek_command import PEEK
 from linear_shortcuts.commands.shorten_command import SHORTEN
 from linear_shortcuts.settings import program
 
-COMMANDS = (CHECK, FIT, PEEK, GENERATE, SHORTEN)  # in the order of --help
+COMMANDS = (CHECK, FIT, PEEK, COMPARE, GENERATE, SHORTEN)  # in the order of --help
 
 
 def main() -> None:
