@@ -77,9 +77,8 @@ def contenders(
 def interval(values: list[float], resamples: int = 2000) -> tuple[float, float, float]:
     """The median of some prompts, and a bootstrap interval of 95 %."""
     drawn = torch.tensor(values)[torch.randint(len(values), (resamples, len(values)), generator=torch.manual_seed(0))]
-    medians = drawn.quantile(0.5, dim=1)
-    low, middle, high = (float(medians.quantile(q)) for q in (0.025, 0.5, 0.975))
-    return statistics.median(values), low, high if high >= middle else middle
+    low, high = drawn.quantile(0.5, dim=1).quantile(torch.tensor([0.025, 0.975])).tolist()
+    return statistics.median(values), low, high
 
 
 def fastest(seconds: dict[str, float]) -> float:
