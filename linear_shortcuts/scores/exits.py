@@ -14,7 +14,7 @@ a finding, not a fault. Such a read-out names no token, so that it is wrong, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -248,20 +248,34 @@ def part_guesses(
                 guesses[mapping][:, batch.rows] = ends.float()
                 continue
             for number, layer in enumerate(layers):
-                end = _run_blocks(model, layer, recorder, stand_ins[mapping])
-                guesses[mapping][number, batch.rows] = batch.at_positions(end).to(model.device).float()
+                end = _run_blocks(model, layer, recorder, stand_ins[mapping], batch.at_positions)
+                guesses[mapping][number, batch.rows] = end.to(model.device)
     return guesses
 
 
 def _run_blocks(
-    model: LanguageModel, layer: int, recorder: SequenceRecorder, stand_ins: Sequence[Mapping[int, Tensor]]
+    model: LanguageModel,
+    layer: int,
+    recorder: SequenceRecorder,
+    stand_ins: Sequence[Mapping[int, Tensor]],
+    pick: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """The states (batch, tokens, d) of layer `layer` at the end of the blocks after it."""
+    """The vectors at the end of the blocks after layer `layer`, (m, d) in float32; nan if lost.
+
+    pick: of states (batch, tokens, d) the m that are wanted, (m, d).
+
+    A vector that held no longer after some block has diverged, whatever a norm makes of it later on. Once all have,
+    which in a deep model happens early, the rest of the blocks is spared.
+    """
     states = recorder.states[layer]
+    held = holding(pick(states))
     for block in range(layer, model.layers):
         attend = model.attention(block, recorder.calls[block])
         states = model.sites(block, states, attend, stand_ins[block])[-1]
-    return states
+        held = held.to(states.device) & holding(pick(states))
+        if not held.any():
+            break
+    return pick(states).float().masked_fill(~held[:, None], torch.nan)
 
 
 def _without_attention(

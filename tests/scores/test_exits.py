@@ -16,6 +16,7 @@ from linear_shortcuts.models.precision import arithmetic
 from linear_shortcuts.scores.exits import (
     NO_TOKEN,
     Judge,
+    _run_blocks,
     join_chunks,
     layer_guesses,
     part_guesses,
@@ -27,7 +28,7 @@ from linear_shortcuts.scores.exits import (
 )
 from linear_shortcuts.scores.measures import in_top, r2_pairs
 from linear_shortcuts.settings.params import Exits
-from linear_shortcuts.states.extraction import extract
+from linear_shortcuts.states.extraction import SequenceRecorder, batches, extract
 
 
 def study(model, folder, train=200, validation=60):
@@ -224,6 +225,35 @@ def test_a_mapping_that_diverges_is_wrong_has_no_kl_and_stops_nothing(exited, si
     assert torch.equal(lost.top_ids[1::2], scores["mat_ffn", 0].top_ids[1::2])
     for key in scores.keys() - {("mat_ffn", 0)}:
         assert torch.equal(found[key].kl, scores[key].kl)
+
+
+def test_a_stream_that_blew_up_is_lost_whatever_a_later_block_makes_of_it_and_none_beside_it(exited):
+    model, tokens, _, _, _, submodule_maps = exited
+    batch, recorder = next(batches(tokens, model, 1024)), SequenceRecorder()
+    stand_ins = submodule_maps.stand_ins(model, "feed_forward")
+    genuine, ran = type(model).sites, []
+
+    def blow_up(rows):
+        def sites(self, block, *rest):
+            ran.append(block)
+            ends = genuine(self, block, *rest)
+            ends[-1][rows] = 1e30 if block == 0 else 0.0
+            return ends
+
+        return mock.patch.object(type(model), "sites", sites)
+
+    with torch.inference_mode():
+        with model.watch(recorder):
+            model.encode(batch.ids, batch.mask)
+        calm = _run_blocks(model, 0, recorder, stand_ins, batch.at_positions)
+        with blow_up(1):
+            one = _run_blocks(model, 0, recorder, stand_ins, batch.at_positions)
+        assert ran == list(range(model.layers))
+        with blow_up(slice(None)):
+            assert _run_blocks(model, 0, recorder, stand_ins, batch.at_positions).isnan().all()
+        assert ran == [*range(model.layers), 0]  # none is left to run for
+    assert one.isnan().all(1).tolist() == [row == 1 for row in range(len(calm))]
+    assert torch.equal(one[2:], calm[2:])
 
 
 def test_a_genuine_state_that_overflows_stops_the_run(exited):
