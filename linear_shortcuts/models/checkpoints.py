@@ -83,6 +83,29 @@ def check_head(config: Any, path: str | Path) -> None:
         )
 
 
+def check_width(config: Any, path: str | Path) -> None:
+    """Raise `InputError` if no weight of a local checkpoint is as wide as its configuration says.
+
+    The library would first make a network of that width, which can take minutes and all of the memory.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    width = getattr(config.get_text_config(), "hidden_size", None)
+    sizes: set[int] = set()
+    for file in sorted(Path(path).glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="pt") as weights:
+                for name in weights.keys():  # noqa: SIM118 - it is no mapping
+                    sizes.update(weights.get_slice(name).get_shape())
+        except (OSError, SafetensorError):
+            return  # of which the library will complain
+    if sizes and isinstance(width, int) and width not in sizes:
+        raise InputError(
+            f"{path} has hidden_size = {width} in its {CONFIG}, but no weight of that size; set it to what the "
+            "checkpoint was trained with"
+        )
+
+
 def check_names(missing: Sequence[str], unexpected: Sequence[str], network: str, path: str | Path) -> None:
     """Raise `InputError` that says why weights are missing or left over; nothing is said of those left over by habit.
 

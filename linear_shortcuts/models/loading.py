@@ -13,7 +13,7 @@ from torch import nn
 
 from linear_shortcuts.files import InputError
 from linear_shortcuts.models import gguf_files, hub, products
-from linear_shortcuts.models.checkpoints import check_head, check_names, check_place
+from linear_shortcuts.models.checkpoints import check_head, check_names, check_place, check_width
 from linear_shortcuts.models.discovery import discover
 from linear_shortcuts.models.families import (
     FAMILIES,
@@ -68,6 +68,7 @@ def load_model(
     path = path if gguf_file is None else f"{path}/{gguf_file}"
     packed = gguf_files.is_gguf(path)
     config, family = load_config(path, revision, trust_remote_code=trust_remote_code)
+    check_width(config, path)
     options: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
     options |= gguf_files.options() if packed else {}
     options["dtype"] = dtype if dtype == "auto" else getattr(torch, dtype)

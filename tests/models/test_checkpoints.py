@@ -125,6 +125,12 @@ def test_a_configuration_that_cannot_be_is_refused_at_once(checkpoint, values, s
 CAUSAL = ["gpt2", "gpt_neox (Pythia)", "llama", "qwen3", "gemma2", "olmo2", "phi3"]
 
 
+def test_a_width_that_no_weight_has_is_refused_before_a_network_of_it_is_made(checkpoint, monkeypatch):
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", None)  # is not asked
+    set_config(checkpoint, hidden_size=9996)
+    assert "has hidden_size = 9996 in its config.json, but no weight of that size; set it to" in refusal(checkpoint)
+
+
 @pytest.mark.parametrize("name", CAUSAL)
 def test_a_declared_family_is_not_believed_of_a_checkpoint_whose_switch_lets_it_look_ahead(name):
     network = tiny.architecture(name).network
