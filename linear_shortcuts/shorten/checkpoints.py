@@ -75,6 +75,8 @@ def save_network(network: Any, folder: Path) -> None:
         network.save_pretrained(folder)
     except SafetensorError as error:
         raise InputError(f"the weights cannot be written ({error}); give the disk room and run again") from error
+    for weights in folder.glob("*.safetensors"):  # its writer makes them private; a checkpoint is an ordinary file
+        weights.chmod((folder / "config.json").stat().st_mode)
 
 
 def size(folder: Path) -> int:

@@ -88,6 +88,7 @@ def test_a_sharded_checkpoint_is_read_kept_as_it_is_and_described(source, rows_o
         assert said in card
     assert json.loads((saved / "shortened.json").read_text())["candidates"] == made.candidates
     assert (saved / "generation_config.json").is_file()
+    assert len({path.stat().st_mode for path in saved.iterdir()}) == 1  # whoever may read one may read all
     again = load_model(saved, device="cpu")  # its family still describes it
     assert again.layers == 2
 
