@@ -1,11 +1,11 @@
 """Generation that leaves early, and is measured by the clock: all blocks, early exit, self-speculation.
 
-The maps that stand for blocks come from `maps`; a shortcut holds those that a token's way through the network needs.
+The maps that stand for blocks come from `maps`; a shortcut holds those that a token's way through the network needs;
+`package` puts them beside a checkpoint, for whoever has transformers alone.
 
     from linear_shortcuts.decoding import Shortcuts, calibrate, generate
     shortcuts = calibrate(model, rows, exits=[2, 4])  # rows: ids (n, tokens) of running text; or Shortcuts.load
     [made] = generate(model, [[5, 6, 7]], method="self-speculative", shortcuts=shortcuts)
-    package(model, shortcuts, checkpoint)  # for whoever has transformers alone
 """
 
 from typing import TYPE_CHECKING

@@ -3,8 +3,8 @@
 What a model thinks is recorded in `states`, plain maps between layers are fitted in `maps`.
 
     from linear_shortcuts.shorten import exit_at, save, shorten
-    rows = split_rows(articles, tokenizer, {"fit": 96, "choose": 16, "report": 40}, length=256, masked=False, seed=0)
-    save(shorten(model, rows, blocks=2), "shorter", tokenizer, of="the original", text="my text")
+    shorter = shorten(model, splits, blocks=1)  # splits: rows of three parts of a text, from text.split_rows
+    save(shorter, "shorter", tokenizer, of="models/tiny-gpt2", text="docstrings")
 """
 
 from typing import TYPE_CHECKING

@@ -21,10 +21,15 @@ import linear_shortcuts
 from linear_shortcuts import fit_maps, hidden_states, load_model, load_tokenizer
 print(linear_shortcuts.__file__)
 exec(sys.argv[1], {})
+from linear_shortcuts.text import split_rows
+texts = ["The shape of the returned array is the shape of the sum of the arrays. " * 5] * 2
 h = torch.randn(5, 128)
 model = load_model("models/tiny-gpt2", device="cpu")
 rows = torch.randint(0, 4096, (16, 64))
-texts = ["The shape of the returned array is the shape of the sum of the arrays. " * 5] * 2
+tokenizer = load_tokenizer("models/tiny-gpt2")
+articles = [f"{i} values. " + texts[0] for i in range(60)]
+sizes = {"fit": 40, "choose": 4, "report": 8}
+splits = split_rows(articles, tokenizer, sizes, length=32, masked=False, seed=0)
 for room in sys.argv[2].split():
     words = importlib.import_module(room).__doc__
     code = textwrap.dedent("\\n".join(re.findall(r"^    .*", words, re.MULTILINE)))
