@@ -103,4 +103,5 @@ def test_installed_outside_the_repository_the_command_and_all_shown_lines_run(wh
     for page in ("docs/howto/your-model.md", "docs/MODELS.md"):
         text = (REPOSITORY / page).read_text(encoding="utf-8")
         table = re.search(r"\$ linear-shortcuts check models/tiny-gpt2\n(.*?)```", text, re.DOTALL)[1]
-        assert without_errors(table.splitlines()) == without_errors(lines[LAYERS + 1 :])
+        shown_lines = table.splitlines()
+        assert without_errors(shown_lines) == without_errors(lines[-len(shown_lines) :])  # rooms may print before
