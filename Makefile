@@ -36,13 +36,16 @@ repro: install
 	@git diff --quiet HEAD -- dvc.lock metrics 2> /dev/null || [ $$? -ne 1 ] || echo "dvc.lock or metrics have changed:" \
 		"results have the same bytes on one machine, not on any (docs/RELIABILITY.md); commit them with your own, or leave them"
 
+# What a study reads of the main pipeline, which is a project of its own, is made first.
+NEEDS = fetch_sentences
+study-lenses: NEEDS = extract_hidden_states fit_layer_maps
+
 STUDIES := $(patsubst studies/%/dvc.yaml,study-%,$(wildcard studies/*/dvc.yaml))
 studies: $(STUDIES)
 
-# A study is a DVC project of its own, so what it reads of the main pipeline, the sentences, is made first.
 study-%: install
 	@$(WITHOUT_GIT)
-	dvc repro fetch_sentences
+	dvc repro $(NEEDS)
 	@cd studies/$* && { $(WITHOUT_GIT); }
 	cd studies/$* && dvc repro
 

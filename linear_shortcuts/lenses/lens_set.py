@@ -6,7 +6,7 @@ lenses[4].transport(h)        # h (..., d) of layer 4, as a state of layer lense
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,11 +123,17 @@ class LensSet(Mapping[int, Lens], sharing.Shared):
             tensors = load_file(path)
         except SafetensorError as error:
             raise InputError(f"{path} is no file of safetensors ({error}); {again(made_by)}") from error
-        name, target = card["lens"], card["target"]
-        lenses = {i: Lens.of_tensors(name, i, target, tensors, card=card) for i in card["sources"]}
-        for lens in lenses.values():
+        made = cls.of_tensors(tensors, card, card["sources"], card["target"])
+        for lens in made.values():
             _check(lens, card, path, again(made_by))
-        return cls(lenses, card)
+        return made
+
+    @classmethod
+    def of_tensors(
+        cls, tensors: Mapping[str, Tensor], card: Mapping[str, Any], sources: Sequence[int], target: int
+    ) -> LensSet:
+        """The lenses whose `tensors` these are, by name; card: as `lens_card` makes it."""
+        return cls({i: Lens.of_tensors(card["lens"], i, target, tensors, card=card) for i in sources}, card)
 
     def save_pretrained(self, folder: str | Path, *, scores: sharing.Scores | None = None) -> None:
         """What `save` writes, and a README that says what it is; scores: row -> column -> number."""

@@ -14,6 +14,7 @@ from linear_shortcuts._door import door
 if TYPE_CHECKING:
     from linear_shortcuts.scores.exits import part_guesses as part_guesses
     from linear_shortcuts.scores.measures import (
+        bootstrap_interval as bootstrap_interval,
         in_top as in_top,
         kl_divergence as kl_divergence,
         r2 as r2,

@@ -92,6 +92,10 @@ class HiddenStates:
         for shard in self:
             yield shard.hidden_states.to(device)
 
+    def layer(self, number: int, device: torch.device) -> Tensor:
+        """The hidden states (n, d) of one layer, on a device."""
+        return torch.cat([shard.hidden_states[number] for shard in self]).to(device)
+
     def stack(self) -> Tensor:
         """All hidden states at once, (L + 1, n, d)."""
         states = torch.empty(self.layers + 1, len(self), self.width)

@@ -1,0 +1,195 @@
+"""What was found, as tables: a record per model, lens, layer and measure, with what is decided and what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lenses.fitted import CONTROLS, HALVES, RANDOM, SHUFFLED
+from lenses.settings import Folders, Settings
+from linear_shortcuts.files import artifacts, derive
+from linear_shortcuts.scores import Table, bootstrap_interval
+from linear_shortcuts.scores.agreement import CROSS_ENTROPY, KL, MEASURES, bits_per_byte
+from linear_shortcuts.scores.latent import passes
+
+MEAN = "mean"  # in place of a layer: of every sentence, the mean over the layers
+PASS_AT = (1, 5, 10)
+BASES = ("mat", "id")
+
+
+class Found:
+    """The scores of one model; `agreement` (layers, n) by lens and measure, `latent` (items,) by set, lens and k."""
+
+    def __init__(self, settings: Settings, model: str) -> None:
+        folders = Folders(model, settings.corpus)
+        stored = artifacts.load_mapping(folders.agreement, "values", "costs", made_by="05_score_agreement.py")
+        self.model, self.settings, self.costs = model, settings, stored["costs"]
+        values = stored["values"]
+        self.layers = sorted(values)
+        self.lenses = [name for name in self.costs if all(name in values[i]["values"] for i in self.layers)]
+        self.r2 = {(name, i): values[i]["r2"].get(name) for name in self.lenses for i in self.layers}
+        self.cosines = {i: values[i]["cosine"] for i in self.layers}
+        self.agreement: dict[tuple[str, str], Tensor] = {}
+        for name in self.lenses:
+            for measure in MEASURES:
+                rows = [values[i]["values"][name][measure] for i in self.layers]
+                self.agreement[name, measure] = torch.stack(rows).double()
+            nats = self.agreement[name, CROSS_ENTROPY]
+            known = ~nats[0].isnan()
+            if known.any():
+                self.agreement[name, "cross_entropy_bits"] = bits_per_byte(nats, stored["bytes"])
+                kl = torch.where(known, self.agreement[name, KL], torch.nan)
+                self.agreement[name, "kl_bits"] = bits_per_byte(kl, stored["bytes"])
+        self.measures = list(dict.fromkeys(measure for _, measure in self.agreement))
+        latent = artifacts.load_mapping(folders.latent, "ranks", "words", "layers", made_by="06_score_latent.py")
+        self.latent = {
+            (kind, name, k): torch.stack([passes(r, latent["words"][kind], k) for r in (*own, own.amin(0))])
+            for kind, by_lens in latent["ranks"].items()
+            for name, own in by_lens.items()
+            for k in PASS_AT
+        }
+        self.latent_layers, self.left_out = latent["layers"], latent.get("left_out", {})
+
+    def intervals(self, values: Tensor) -> list[dict[str, float]]:
+        """Mean and bootstrap interval of each row (r, n); the same draws for all, so differences are paired."""
+        bootstrap = self.settings.bootstrap
+        seed = derive(self.settings.seed, "bootstrap")
+        low, high = bootstrap_interval(values, bootstrap.resamples, bootstrap.confidence, seed)
+        numbers = zip(values.nanmean(1).tolist(), low.tolist(), high.tolist(), strict=True)
+        return [dict(zip(("value", "low", "high"), own, strict=True)) for own in numbers]
+
+    def interval(self, values: Tensor) -> dict[str, float]:
+        """The same of one row (n,)."""
+        return self.intervals(values[None])[0]
+
+    def difference(self, lens: str, other: str, measure: str) -> dict[str, float]:
+        """Of the mean over layers, lens minus other, paired by sentence."""
+        return self.interval((self.agreement[lens, measure] - self.agreement[other, measure]).mean(0))
+
+    def beats_controls(self, lens: str) -> bool:
+        """Whether its KL is below that of shuffled targets and of a random direction, by intervals without 0."""
+        return all(self.difference(lens, control, KL)["high"] < 0 for control in (SHUFFLED, RANDOM))
+
+
+def agreement_table(found: Found) -> Table:
+    """A record per lens, layer (or `mean` over all) and measure, with its paired differences to `mat` and to `id`."""
+    table = []
+    for (lens, measure), values in found.agreement.items():
+        if values[0].isnan().all():
+            continue
+        rows = torch.cat([values, values.mean(0, keepdim=True)])
+        apart = [
+            rows - torch.cat([own, own.mean(0, keepdim=True)]) for own in (found.agreement[b, measure] for b in BASES)
+        ]
+        numbers = found.intervals(torch.cat([rows, *apart]))
+        for place, layer in enumerate([*found.layers, MEAN]):
+            value, *differences = numbers[place :: len(rows)]
+            table.append(
+                {
+                    "model": found.model,
+                    "lens": lens,
+                    "layer": layer,
+                    "measure": measure,
+                    **value,
+                    **_against(differences),
+                }
+            )
+    for (lens, layer), value in found.r2.items():
+        if value is not None:
+            table.append({"model": found.model, "lens": lens, "layer": layer, "measure": "r2", "value": value})
+    return table
+
+
+def _against(differences: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The differences to each of `BASES`, as `minus_BASE` with its `_low` and `_high`."""
+    suffixes = {"value": "", "low": "_low", "high": "_high"}
+    named = zip(BASES, differences, strict=True)
+    return {f"minus_{base}{suffixes[key]}": number for base, own in named for key, number in own.items()}
+
+
+def latent_table(found: Found) -> Table:
+    """A record per set of prompts, lens, k and layer (or `any`: the best rank over all)."""
+    table = []
+    for (kind, lens, k), values in found.latent.items():
+        numbers = found.intervals(torch.cat([values, *(values - found.latent[kind, base, k] for base in BASES)]))
+        for place, layer in enumerate((*found.latent_layers, "any")):
+            value, *differences = numbers[place :: len(values)]
+            own = {"model": found.model, "set": kind, "lens": lens, "layer": layer, "k": k}
+            table.append({**own, **value, **_against(differences)})
+    return table
+
+
+def pairs_table(found: Found) -> Table:
+    """A record per ordered pair of lenses: mean KL of the first minus that of the second, paired by sentence."""
+    means = torch.stack([found.agreement[lens, KL].mean(0) for lens in found.lenses])
+    return [
+        {"model": found.model, "lens": lens, "minus": other, **own}
+        for lens, mean in zip(found.lenses, means, strict=True)
+        for other, own in zip(found.lenses, found.intervals(mean - means), strict=True)
+    ]
+
+
+def costs_table(found: Found) -> Table:
+    """A record per lens: what its fit and its use cost, beside what it reaches."""
+    return [
+        {
+            "model": found.model,
+            "lens": lens,
+            "seconds": cost["seconds"],
+            "peak_gib": cost["peak_gib"],
+            "saw": _saw(cost),
+            "parameters": cost["parameters"],
+            "flops": cost["flops"],
+            **found.interval(found.agreement[lens, KL].mean(0)),
+            "beats_controls": None if lens in CONTROLS else found.beats_controls(lens),
+        }
+        for lens, cost in ((lens, found.costs[lens]) for lens in found.lenses)
+    ]
+
+
+def _saw(cost: Mapping[str, Any]) -> str:
+    if cost["rows"] is not None:
+        return f"{cost['rows']:,} rows"
+    return "nothing" if cost["vectors"] is None else f"{cost['vectors']:,} vectors"
+
+
+def floor_table(found: Found) -> Table:
+    """A record per layer: how alike two fits of `affine` on other rows are, and how far apart their KL."""
+    first, second = (found.agreement[name, KL] for name in HALVES)
+    return [
+        {
+            "model": found.model,
+            "layer": layer,
+            "cosine": found.cosines[layer],
+            **found.interval(first[row] - second[row]),
+        }
+        for row, layer in enumerate(found.layers)
+    ]
+
+
+def tables(settings: Settings) -> tuple[dict[str, Table], list[Found]]:
+    """All tables over all models, by name, and what they were made from."""
+    found = [Found(settings, model) for model in settings.models]
+    makers = {
+        "agreement": agreement_table,
+        "latent": latent_table,
+        "pairs": pairs_table,
+        "costs": costs_table,
+        "floor": floor_table,
+    }
+    return {name: [record for own in found for record in make(own)] for name, make in makers.items()}, found
+
+
+def metrics(made: Mapping[str, Table], models: Sequence[str]) -> dict[str, Any]:
+    """By model and lens, means over layers of KL and Precision@1, to the digits that sentences can tell."""
+    chosen = [r for r in made["agreement"] if r["layer"] == MEAN and r["measure"] in (KL, "p1")]
+    return {
+        model: {
+            lens: {r["measure"]: round(r["value"], 2) for r in chosen if (r["model"], r["lens"]) == (model, lens)}
+            for lens in dict.fromkeys(r["lens"] for r in chosen if r["model"] == model)
+        }
+        for model in models
+    }
