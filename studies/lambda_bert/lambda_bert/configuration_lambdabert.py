@@ -34,6 +34,8 @@ class LambdaBertConfig(PreTrainedConfig):
     num_lambda_queries: query heads h, which all read the same lambdas; the value depth is v = hidden_size / h.
     key_depth: k, the rows of a lambda; a query has this many entries.
     intra_depth: u, how many keys and values a token gives.
+    lambdas: what a query is multiplied by: `both` lambdas, the `content` lambda alone, which needs no position weights,
+        or the `position` lambda alone, which needs no keys.
     local_context_size: r, odd: a token's position lambda sums over the r tokens around it, its own in the middle.
         None: over all tokens.
     position_initializer_range: the standard deviation of position weights at the start; 1 in the original.
@@ -72,6 +74,7 @@ class LambdaBertConfig(PreTrainedConfig):
     num_lambda_queries: int = 8
     key_depth: int = 8
     intra_depth: int = 4
+    lambdas: Literal["both", "content", "position"] = "both"
     local_context_size: int | None = None
     position_initializer_range: float | int = 1.0
     query_scale_init_value: float | int = 1.0
@@ -105,6 +108,8 @@ class LambdaBertConfig(PreTrainedConfig):
                 raise ValueError(f"{field} = {value}, but it must be a number from 0 up")
         if self.output_attentions:
             raise ValueError("output_attentions = True, but a lambda layer computes no attention; leave it out")
+        if self.lambdas == "position" and self.output_lambda_params:
+            raise ValueError("output_lambda_params = True, but lambdas = 'position' makes no content lambda")
         if self.hidden_size % self.num_lambda_queries:
             raise ValueError(
                 f"hidden_size = {self.hidden_size} is not divisible by num_lambda_queries = {self.num_lambda_queries}"

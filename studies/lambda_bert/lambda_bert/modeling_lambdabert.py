@@ -197,7 +197,8 @@ def _positions(config: LambdaBertConfig) -> nn.Module:
 class LambdaLayer(nn.Module):
     """What takes the place of self-attention: every query is multiplied by the lambdas of the context.
 
-    positions: the part that makes position lambdas from values, see `LambdaBertConfig`.
+    key, positions: the parts that content lambdas and position lambdas begin with; None where the configuration's
+    `lambdas` leaves these out.
     """
 
     def __init__(self, config: LambdaBertConfig) -> None:
@@ -207,24 +208,27 @@ class LambdaLayer(nn.Module):
         self.mask_padding = config.mask_padding
         self.token_only_batchnorm = config.token_only_batchnorm
         self.query = PointwiseConvolution(config.hidden_size, h * k)
-        self.key = PointwiseConvolution(config.hidden_size, k * u)
+        self.key = PointwiseConvolution(config.hidden_size, k * u) if config.lambdas != "position" else None
         self.value = PointwiseConvolution(config.hidden_size, v * u)
         self.query_norm = TokenBatchNorm(h * k, config.query_scale_init_value)
         self.value_norm = TokenBatchNorm(v * u)
-        self.positions = _positions(config)
+        self.positions = _positions(config) if config.lambdas != "content" else None
 
-    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """
         hidden_states: (B, N, H). attention_mask: (B, N) bool, True at tokens; None: there is no padding.
-        Returns the output (B, N, H), in the order (head, v), and the content lambda (B, k, v).
+        Returns the output (B, N, H), in the order (head, v), and the content lambda (B, k, v), None without.
         """
         queries, keys, values = self.project(hidden_states, attention_mask)
-        content = self.content_lambda(keys, values)
-        output = torch.einsum("bnhk,bkv->bnhv", queries, content)
-        output = output + torch.einsum("bnhk,bnkv->bnhv", queries, self.positions(values))
-        return output.flatten(2), content
+        content = None if keys is None else self.content_lambda(keys, values)
+        read = [] if content is None else [torch.einsum("bnhk,bkv->bnhv", queries, content)]
+        if self.positions is not None:
+            read.append(torch.einsum("bnhk,bnkv->bnhv", queries, self.positions(values)))
+        return sum(read[1:], read[0]).flatten(2), content
 
-    def project(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def project(
+        self, hidden_states: Tensor, attention_mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
         """Queries (B, N, h, k), keys (B, N, k, u), which sum to 1 over the tokens, and values (B, N, v, u)."""
         batch, tokens, _ = hidden_states.shape
         counted = attention_mask if self.token_only_batchnorm else None
@@ -232,12 +236,15 @@ class LambdaLayer(nn.Module):
         values = self.value_norm(self.value(hidden_states), counted).view(
             batch, tokens, self.value_depth, self.intra_depth
         )
+        padding = ~attention_mask[:, :, None, None] if self.mask_padding and attention_mask is not None else None
+        if padding is not None:
+            values = values.masked_fill(padding, 0)
+        if self.key is None:
+            return queries, None, values
         scores = self.key(hidden_states).view(batch, tokens, self.key_depth, self.intra_depth)
-        if self.mask_padding and attention_mask is not None:
-            padding = ~attention_mask[:, :, None, None]
+        if padding is not None:
             # The least number, not -inf: a sentence of nothing but padding would become NaN.
             scores = scores.masked_fill(padding, torch.finfo(scores.dtype).min)
-            values = values.masked_fill(padding, 0)
         return queries, scores.softmax(dim=1), values
 
     @staticmethod
@@ -355,6 +362,8 @@ class LambdaBertModel(LambdaBertPreTrainedModel):
                 "output_attentions = True, but a lambda layer computes no attention; output_lambda_params = True "
                 "returns the content lambdas"
             )
+        if kwargs.get("output_lambda_params") and self.config.lambdas == "position":
+            raise ValueError("output_lambda_params = True, but lambdas = 'position' makes no content lambda")
         if not tokens:
             raise ValueError("the sequence has 0 tokens; give 1 or more")
         if tokens > self.config.max_position_embeddings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,23 @@ from linear_shortcuts.files import InputError, derive
 from linear_shortcuts.training import sinusoids
 
 
-def new_model(kind: str, shape: Shape, tokenizer: Any, context: int, task: Task, seed: int) -> Any:
+def new_model(
+    kind: str,
+    shape: Shape,
+    tokenizer: Any,
+    context: int,
+    task: Task,
+    seed: int,
+    changes: Mapping[str, Any] | None = None,
+) -> Any:
     """An untrained `bert` or `lambdabert` for masked tokens and pairs, initialised from the seed.
+
+    changes: fields of its configuration that differ from the study's.
 
     Both have the same embeddings, feed-forward layers and heads, and no dropout: the text is read a few times at most.
     Position embeddings start as sines and cosines, as those of the project's tiny-bert do, and for its reason.
     """
-    config = configuration(kind, shape, tokenizer, context, task)
+    config = configuration(kind, shape, tokenizer, context, task, changes or {})
     torch.manual_seed(derive(seed, "weights") % 2**63)
     model = AutoModelForPreTraining.from_config(config)
     with torch.no_grad():
@@ -29,7 +40,7 @@ def new_model(kind: str, shape: Shape, tokenizer: Any, context: int, task: Task,
     return model
 
 
-def configuration(kind: str, shape: Shape, tokenizer: Any, context: int, task: Task) -> Any:
+def configuration(kind: str, shape: Shape, tokenizer: Any, context: int, task: Task, changes: Mapping[str, Any]) -> Any:
     common: dict[str, Any] = {
         "vocab_size": len(tokenizer),
         "hidden_size": shape.width,
@@ -41,22 +52,23 @@ def configuration(kind: str, shape: Shape, tokenizer: Any, context: int, task: T
         "pad_token_id": tokenizer.pad_token_id,
     }
     if kind == "bert":
-        return BertConfig(num_attention_heads=shape.heads, attention_probs_dropout_prob=0.0, **common)
-    return LambdaBertConfig(
-        num_lambda_queries=shape.heads,
-        key_depth=shape.key_depth,
-        intra_depth=shape.intra_depth,
-        local_context_size=shape.local_context,
-        position_initializer_range=shape.position_initializer_range,
-        query_scale_init_value=shape.query_scale,
-        relative_global=shape.local_context is None,
-        mask_padding=True,
-        token_only_batchnorm=True,
-        classifier_dropout_prob=0.0,
-        pair_objective=task,
-        output_lambda_params=False,
-        **common,
-    )
+        own = {"num_attention_heads": shape.heads, "attention_probs_dropout_prob": 0.0}
+        return BertConfig(**{**common, **own, **changes})
+    own = {
+        "num_lambda_queries": shape.heads,
+        "key_depth": shape.key_depth,
+        "intra_depth": shape.intra_depth,
+        "local_context_size": shape.local_context,
+        "position_initializer_range": shape.position_initializer_range,
+        "query_scale_init_value": shape.query_scale,
+        "relative_global": shape.local_context is None,
+        "mask_padding": True,
+        "token_only_batchnorm": True,
+        "classifier_dropout_prob": 0.0,
+        "pair_objective": task,
+        "output_lambda_params": False,
+    }
+    return LambdaBertConfig(**{**common, **own, **changes})
 
 
 def load_model(folder: Path, made_by: str = "studies/lambda_bert/02_pretrain.py") -> Any:

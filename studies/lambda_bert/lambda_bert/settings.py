@@ -84,6 +84,12 @@ class Pretrain:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ablation:
+    variants: tuple[str, ...] = field(metadata={"nonempty": True})  # of `lambda_bert.ablation.VARIANTS`
+    seeds: tuple[int, ...] = field(metadata={"nonempty": True})
+
+
+@dataclass(frozen=True, kw_only=True)
 class Distil:
     teacher: str
     steps: int = at_least(1)
@@ -126,6 +132,7 @@ class Settings:
     pairs: Pairs
     shape: Shape
     pretrain: Pretrain
+    ablation: Ablation
     distil: Distil
     shortcuts: Shortcuts
     lambdas: Lambdas
@@ -175,6 +182,10 @@ class Folders:
     def model(self, name: str) -> Path:
         """What stage 02 makes of one of `models`: configuration, weights, tokenizer, results and log."""
         return self._data / name
+
+    def ablation(self, variant: str, seed: int) -> Path:
+        """What stage 08 finds of one training."""
+        return STUDY / "ablation" / self.text / self.task / f"{variant}-{seed}.json"
 
     def shortcuts(self, name: str) -> Path:
         """What stage 05 makes of a model: layer maps, stand-ins of parts, scores."""

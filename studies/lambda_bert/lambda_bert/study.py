@@ -61,9 +61,11 @@ def new_trainer(
     validation: PairDataset,
     folder: Path,
     device: str = "auto",
+    changes: Mapping[str, Any] | None = None,
 ) -> PairTrainer:
-    """A trainer of one untrained model."""
-    model = new_model(name, settings.shape, tokenizer, settings.pairs.block_size, settings.task, settings.seed)
+    """A trainer of one untrained model; changes: fields of its configuration that differ from the study's."""
+    context = settings.pairs.block_size
+    model = new_model(name, settings.shape, tokenizer, context, settings.task, settings.seed, changes)
     options = arguments(settings, name, folder, device)
     trainer = PairTrainer(model, options, tokenizer, settings.task, train, validation, settings.pretrain.masked)
     trainer.remove_callback(PrinterCallback)  # the log is saved
@@ -98,9 +100,11 @@ def recipe(settings: Settings, model: str, train: PairDataset) -> dict[str, Any]
 
 
 @contextlib.contextmanager
-def work_folder(settings: Settings, model: str, recipe: Mapping[str, Any]) -> Iterator[Path]:
+def work_folder(
+    settings: Settings, model: str, recipe: Mapping[str, Any], stage: str = "02_pretrain"
+) -> Iterator[Path]:
     """The folder of checkpoints of one recipe, held alone; when all went well, those of other recipes are removed."""
-    item = WORK / "lambda_bert" / "02_pretrain" / f"{settings.text}-{settings.task}-{model}"
+    item = WORK / "lambda_bert" / stage / f"{settings.text}-{settings.task}-{model}"
     folder = item / artifacts.fingerprint(recipe)[:16]
     with locked(item):
         yield folder
