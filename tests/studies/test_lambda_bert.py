@@ -4,6 +4,7 @@ import itertools
 import os
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -126,6 +127,8 @@ def test_parameter_counts():
         ({"strict_original": True, "local_context_size": 5}, "strict_original = True needs .* but it is 5"),
         ({"local_context_size": "5"}, "local_context_size"),
         ({"pair_objective": "nps"}, "pair_objective"),
+        ({"lambdas": "contents"}, "lambdas"),
+        ({"lambdas": "position"}, "lambdas = 'position' makes no content lambda"),
     ],
 )
 def test_an_impossible_configuration_names_field_and_value(own, message):
@@ -338,17 +341,77 @@ def test_batch_norm_of_tokens_is_torchs_own_on_the_tokens_alone():
         own.train()(torch.zeros(1, 1, 4))
 
 
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_a_layer_of_one_lambda_is_the_layer_of_both_without_the_other(context):
+    own = CONTEXTS[context] | PADDED
+    both, x, mask = lambda_layer(**own), states(), padded().bool()
+    queries, keys, values = both.project(x, mask)
+    content = torch.einsum("bnhk,bkv->bnhv", queries, both.content_lambda(keys, values)).flatten(2)
+    position = torch.einsum("bnhk,bnkv->bnhv", queries, both.positions(values)).flatten(2)
+    torch.testing.assert_close(both(x, mask)[0], content + position)
+    for lambdas, expected, missing in (("content", content, "positions."), ("position", position, "key.")):
+        alone = lambda_layer(**own, lambdas=lambdas, output_lambda_params=False)
+        left_out = alone.load_state_dict(both.state_dict(), strict=False).unexpected_keys
+        assert [name.startswith(missing) for name in left_out] == [True]
+        found, made_content = alone(x, mask)
+        torch.testing.assert_close(found, expected)
+        assert (made_content is None) == (lambdas == "position")
+
+
+def test_a_model_without_content_lambdas_returns_none_and_refuses_to():
+    model = made(local_context_size=5, lambdas="position", output_lambda_params=False)
+    assert model(ids()).lambda_params is None
+    with pytest.raises(ValueError, match="makes no content lambda"):
+        model(ids(), output_lambda_params=True)
+
+
 def test_a_sentence_of_padding_alone_is_no_nan():
     mask = torch.tensor([[1] * 7, [0] * 7])
     assert made(local_context_size=5, **PADDED)(ids(), mask).last_hidden_state.isfinite().all()
 
 
-@pytest.mark.parametrize("dtype", [torch.int64, torch.float32])
-def test_a_model_with_a_mask_can_be_exported(dtype):
-    model, mask = made(local_context_size=5, **PADDED), torch.tensor([[1] * 7, [1] * 4 + [0] * 3], dtype=dtype)
-    exported = torch.export.export(model, (ids(),), {"attention_mask": mask}, strict=False).module()
-    found, expected = exported(ids(), attention_mask=mask), model(ids(), mask)
-    torch.testing.assert_close(found.last_hidden_state, expected.last_hidden_state)
+def padded(batch=2, tokens=7, dtype=torch.int64):
+    """The mask of a batch whose last sentence has padding."""
+    mask = torch.ones(batch, tokens, dtype=dtype)
+    mask[-1, (tokens + 1) // 2 :] = 0
+    return mask
+
+
+LENGTHS = (2, 7, 16)  # of a program exported at 7, the longest among them
+
+
+def of_any_length(*names):
+    axes = {0: torch.export.Dim.AUTO, 1: torch.export.Dim("tokens", min=2, max=16)}
+    return dict.fromkeys(names, axes)
+
+
+@pytest.mark.parametrize(
+    ("context", "dtype"), [*((context, torch.int64) for context in CONTEXTS), ("local", torch.float32)]
+)
+def test_an_exported_model_serves_every_batch_and_length_from_2(context, dtype):
+    model = made(**CONTEXTS[context], **PADDED, num_hidden_layers=1)
+    given = {"input_ids": ids(), "attention_mask": padded(dtype=dtype)}
+    exported = torch.export.export(model, (), given, dynamic_shapes=of_any_length(*given)).module()
+    for tokens in LENGTHS:
+        given = {"input_ids": ids(3, tokens), "attention_mask": padded(3, tokens, dtype)}
+        found, expected = exported(**given), model(**given)
+        torch.testing.assert_close(found.last_hidden_state, expected.last_hidden_state)
+
+
+def test_an_exported_model_is_an_onnx_program_of_every_length():
+    pytest.importorskip("onnxscript", reason="ONNX programs are made with onnxscript")
+    from onnx.reference import ReferenceEvaluator
+
+    model = made(LambdaBertForMaskedLM, local_context_size=5, num_hidden_layers=1, output_lambda_params=False, **PADDED)
+    given = {"input_ids": ids(), "attention_mask": padded()}
+    program = torch.onnx.export(
+        model, (), kwargs=given, dynamic_shapes=of_any_length(*given), dynamo=True, verbose=False
+    )
+    evaluator = ReferenceEvaluator(program.model_proto)
+    for tokens in LENGTHS:
+        given = {"input_ids": ids(3, tokens), "attention_mask": padded(3, tokens)}
+        [found] = evaluator.run(None, {name: tensor.numpy() for name, tensor in given.items()})
+        torch.testing.assert_close(torch.from_numpy(found), model(**given).logits)
 
 
 def test_unmasked_padding_is_warned_of_once(monkeypatch):
@@ -515,13 +578,20 @@ def test_the_loss_of_pretraining_is_the_sum_and_needs_both_labels(objective):
 
 def test_gradient_checkpointing_changes_neither_gradients_nor_statistics():
     found = []
-    for checkpointing in (False, True):
-        model = made(local_context_size=5, gradient_checkpointing=checkpointing, hidden_dropout_prob=0.0).train()
-        assert model.encoder.layer[0].gradient_checkpointing == checkpointing
-        model(ids()).last_hidden_state.square().sum().backward()
+    for reentrant in (None, False, True):
+        model = made(local_context_size=5, hidden_dropout_prob=0.0).train()
+        if reentrant is not None:
+            model._set_gradient_checkpointing(
+                gradient_checkpointing_func=partial(torch.utils.checkpoint.checkpoint, use_reentrant=reentrant)
+            )
+        for _ in range(2):  # each pass counts
+            model(ids()).last_hidden_state.square().sum().backward()
+        assert model.encoder.layer[0].attention.self.query_norm.num_batches_tracked == 2
         found.append([*(p.grad for p in model.parameters() if p.grad is not None), *model.buffers()])
-    for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other)
+    for other in found[1:]:
+        for one, two in zip(found[0], other, strict=True):
+            torch.testing.assert_close(one, two)
+    assert made(gradient_checkpointing=True).encoder.layer[0].gradient_checkpointing
 
 
 def test_one_set_of_weights_serves_every_length():

@@ -8,6 +8,7 @@ Read the modules in this order:
     documents, pairs             text as documents, and documents as pairs of segments
     models, pretraining, study   the two models, and their pre-training side by side
     comparison                   what came of it
+    rotary, ablation, seeds      the same with a part left out, from several seeds, and what these say
     shortcut                     how linear a model is, measured as the main pipeline does
     lambdas, probing, reading    the content lambdas as matrices, as features, and as tokens
     inside                       what these three find

@@ -57,3 +57,13 @@ def run(settings: Settings, name: str, seed: int, tokenizer: Any, train: PairDat
         results = pretraining.evaluate(trainer, settings.task)
         artifacts.save_json(file, {"card": card, "results": results, "log": study.history(trainer)})
     return True
+
+
+def load(settings: Settings) -> dict[tuple[str, int], dict[str, Any]]:
+    """The trainings that are finished, of the settings' variants and seeds: (variant, seed) -> `results` and `log`."""
+    wanted = [(name, seed) for name in settings.ablation.variants for seed in settings.ablation.seeds]
+    files = {key: settings.folders.ablation(*key) for key in wanted}
+    found = {key: artifacts.load_json(file) for key, file in files.items() if file.is_file()}
+    if not found:
+        raise InputError(f"{settings.folders.ablations} has no training; run studies/lambda_bert/08_ablate.py first")
+    return found

@@ -108,9 +108,10 @@ class TokenBatchNorm(nn.BatchNorm1d):
         super().__init__(channels)
         self.initial_scale = initial_scale
 
-    def forward(self, states: Tensor, tokens: Tensor | None = None) -> Tensor:
+    def forward(self, states: Tensor, tokens: Tensor | None = None, followed: set[nn.Module] | None = None) -> Tensor:
         """
         states: (B, N, channels). tokens: (B, N) bool, the positions whose statistics count while training; None: all.
+        followed: the norms whose running statistics know this batch, where a layer may run twice; this one joins them.
         """
         if not self.training:
             return super().forward(states.flatten(0, 1)).view_as(states)
@@ -118,8 +119,10 @@ class TokenBatchNorm(nn.BatchNorm1d):
         if len(counted) < 2:
             raise ValueError(f"batch norm needs 2 tokens or more to train on, but the batch has {len(counted)}")
         variance, mean = torch.var_mean(counted, dim=0, correction=0)
-        if not _recomputing():
+        if followed is None or self not in followed:
             self._follow(mean.detach(), variance.detach() * (len(counted) / (len(counted) - 1)))
+        if followed is not None:
+            followed.add(self)
         return (states - mean) * torch.rsqrt(variance + self.eps) * self.weight + self.bias
 
     @torch.no_grad()
@@ -130,11 +133,6 @@ class TokenBatchNorm(nn.BatchNorm1d):
             assert running is not None
             assert self.momentum is not None
             running.lerp_(seen.to(running.dtype), self.momentum)
-
-
-def _recomputing() -> bool:
-    """Whether gradient checkpointing runs a layer anew, during the backward pass: its statistics were counted then."""
-    return torch._C._current_graph_task_id() != -1
 
 
 class LocalPositions(nn.Module):
@@ -148,7 +146,8 @@ class LocalPositions(nn.Module):
         """values: (B, N, v, u) -> lambdas (B, N, k, v)."""
         tokens, reach = values.shape[1], self.weight.shape[-1] // 2
         # Weights that could only ever meet the zeros outside the sentence are left out.
-        spare = max(reach - (tokens - 1), 0)
+        # An exported program serves every length, and keeps them: where the cut falls would fix the length.
+        spare = 0 if torch.compiler.is_exporting() else max(reach - (tokens - 1), 0)
         window = self.weight[..., spare : self.weight.shape[-1] - spare]
         # As pictures of N by v: with v by N, or one sentence's channel a row, it takes two to five times as long.
         pictures = values.permute(0, 3, 1, 2)  # (B, u, N, v)
@@ -174,7 +173,11 @@ class GlobalPositions(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """values: (B, N, v, u) -> lambdas (B, N, k, v)."""
         tokens = values.shape[1]
-        return torch.einsum("nmuk,bmvu->bnkv", self.weight[:tokens, :tokens], values)
+        if torch.compiler.is_exporting():  # the strides of a slice of both axes would fix the length
+            weight = self.weight[:tokens].index_select(1, torch.arange(tokens, device=values.device))
+        else:
+            weight = self.weight[:tokens, :tokens]
+        return torch.einsum("nmuk,bmvu->bnkv", weight, values)
 
 
 class DiagonalPositions(GlobalPositions):
@@ -214,12 +217,15 @@ class LambdaLayer(nn.Module):
         self.value_norm = TokenBatchNorm(v * u)
         self.positions = _positions(config) if config.lambdas != "content" else None
 
-    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, hidden_states: Tensor, attention_mask: Tensor | None = None, followed: set[nn.Module] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """
         hidden_states: (B, N, H). attention_mask: (B, N) bool, True at tokens; None: there is no padding.
+        followed: as in `TokenBatchNorm`.
         Returns the output (B, N, H), in the order (head, v), and the content lambda (B, k, v), None without.
         """
-        queries, keys, values = self.project(hidden_states, attention_mask)
+        queries, keys, values = self.project(hidden_states, attention_mask, followed)
         content = None if keys is None else self.content_lambda(keys, values)
         read = [] if content is None else [torch.einsum("bnhk,bkv->bnhv", queries, content)]
         if self.positions is not None:
@@ -227,15 +233,15 @@ class LambdaLayer(nn.Module):
         return sum(read[1:], read[0]).flatten(2), content
 
     def project(
-        self, hidden_states: Tensor, attention_mask: Tensor | None = None
+        self, hidden_states: Tensor, attention_mask: Tensor | None = None, followed: set[nn.Module] | None = None
     ) -> tuple[Tensor, Tensor | None, Tensor]:
         """Queries (B, N, h, k), keys (B, N, k, u), which sum to 1 over the tokens, and values (B, N, v, u)."""
         batch, tokens, _ = hidden_states.shape
         counted = attention_mask if self.token_only_batchnorm else None
-        queries = self.query_norm(self.query(hidden_states), counted).view(batch, tokens, self.heads, self.key_depth)
-        values = self.value_norm(self.value(hidden_states), counted).view(
-            batch, tokens, self.value_depth, self.intra_depth
-        )
+        queries = self.query_norm(self.query(hidden_states), counted, followed)
+        queries = queries.view(batch, tokens, self.heads, self.key_depth)
+        values = self.value_norm(self.value(hidden_states), counted, followed)
+        values = values.view(batch, tokens, self.value_depth, self.intra_depth)
         padding = ~attention_mask[:, :, None, None] if self.mask_padding and attention_mask is not None else None
         if padding is not None:
             values = values.masked_fill(padding, 0)
@@ -264,8 +270,10 @@ class LambdaBertSublayer(nn.Module):
         self.self = LambdaLayer(config)
         self.output = BertSelfOutput(config)
 
-    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        output, _ = self.self(hidden_states, attention_mask)
+    def forward(
+        self, hidden_states: Tensor, attention_mask: Tensor | None = None, followed: set[nn.Module] | None = None
+    ) -> Tensor:
+        output, _ = self.self(hidden_states, attention_mask, followed)
         return self.output(output, hidden_states)
 
 
@@ -278,8 +286,10 @@ class LambdaBertLayer(GradientCheckpointingLayer):
         self.intermediate = BertIntermediate(config)
         self.output = BertOutput(config)
 
-    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        hidden_states = self.attention(hidden_states, attention_mask)
+    def forward(
+        self, hidden_states: Tensor, attention_mask: Tensor | None = None, followed: set[nn.Module] | None = None
+    ) -> Tensor:
+        hidden_states = self.attention(hidden_states, attention_mask, followed)
         return self.output(self.intermediate(hidden_states), hidden_states)
 
 
@@ -290,7 +300,9 @@ class LambdaBertEncoder(nn.Module):
 
     def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         for layer in self.layer:
-            hidden_states = layer(hidden_states, attention_mask)
+            # Gradient checkpointing runs a layer anew, with the same set, during the backward pass.
+            followed: set[nn.Module] | None = set() if self.training and layer.gradient_checkpointing else None
+            hidden_states = layer(hidden_states, attention_mask, followed)
         return hidden_states
 
 

@@ -32,7 +32,7 @@ def new_model(
     Both have the same embeddings, feed-forward layers and heads, and no dropout: the text is read a few times at most.
     Position embeddings start as sines and cosines, as those of the project's tiny-bert do, and for its reason.
     """
-    config = configuration(kind, shape, tokenizer, context, task, changes or {})
+    config = configuration(kind, shape, tokenizer, context, task, changes)
     torch.manual_seed(derive(seed, "weights") % 2**63)
     model = AutoModelForPreTraining.from_config(config)
     with torch.no_grad():
@@ -40,7 +40,9 @@ def new_model(
     return model
 
 
-def configuration(kind: str, shape: Shape, tokenizer: Any, context: int, task: Task, changes: Mapping[str, Any]) -> Any:
+def configuration(
+    kind: str, shape: Shape, tokenizer: Any, context: int, task: Task, changes: Mapping[str, Any] | None = None
+) -> Any:
     common: dict[str, Any] = {
         "vocab_size": len(tokenizer),
         "hidden_size": shape.width,
@@ -52,8 +54,8 @@ def configuration(kind: str, shape: Shape, tokenizer: Any, context: int, task: T
         "pad_token_id": tokenizer.pad_token_id,
     }
     if kind == "bert":
-        own = {"num_attention_heads": shape.heads, "attention_probs_dropout_prob": 0.0}
-        return BertConfig(**{**common, **own, **changes})
+        own: dict[str, Any] = {"num_attention_heads": shape.heads, "attention_probs_dropout_prob": 0.0}
+        return BertConfig(**{**common, **own, **(changes or {})})
     own = {
         "num_lambda_queries": shape.heads,
         "key_depth": shape.key_depth,
@@ -68,7 +70,7 @@ def configuration(kind: str, shape: Shape, tokenizer: Any, context: int, task: T
         "pair_objective": task,
         "output_lambda_params": False,
     }
-    return LambdaBertConfig(**{**common, **own, **changes})
+    return LambdaBertConfig(**{**common, **own, **(changes or {})})
 
 
 def load_model(folder: Path, made_by: str = "studies/lambda_bert/02_pretrain.py") -> Any:

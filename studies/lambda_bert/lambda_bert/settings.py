@@ -185,7 +185,11 @@ class Folders:
 
     def ablation(self, variant: str, seed: int) -> Path:
         """What stage 08 finds of one training."""
-        return STUDY / "ablation" / self.text / self.task / f"{variant}-{seed}.json"
+        return self.ablations / f"{variant}-{seed}.json"
+
+    @property
+    def ablations(self) -> Path:
+        return STUDY / "ablation" / self.text / self.task
 
     def shortcuts(self, name: str) -> Path:
         """What stage 05 makes of a model: layer maps, stand-ins of parts, scores."""
@@ -202,6 +206,18 @@ class Folders:
     @property
     def pretraining_plots(self) -> Path:
         return STUDY / "plots" / self.text / self.task / "pretraining"
+
+    @property
+    def ablation_table(self) -> Path:
+        return STUDY / "tables" / self.text / self.task / "ablation"
+
+    @property
+    def ablation_plots(self) -> Path:
+        return STUDY / "plots" / self.text / self.task / "ablation"
+
+    @property
+    def ablation_metrics(self) -> Path:
+        return STUDY / "metrics" / self.text / self.task / "ablation.json"
 
     @property
     def report_tables(self) -> Path:
