@@ -169,6 +169,51 @@ def early_exit_table(
     ]
 
 
+LOSS = "perplexity of the next token"
+
+
+def schedules_table(records: Sequence[Mapping[str, Any]], bootstrap: Bootstrap, seed: int) -> Table:
+    """One record per quantity (`panel`), series and number of blocks run, from the records of `schedules.run_ways`.
+
+    A series is a kind of schedule, its blocks jumped over by maps or dropped; of several schedules of one number
+    (`schedules`) each sentence counts by its mean. Of `attention`, `blocks` is how many keep their own. Perplexity is
+    e to the mean loss, of the sentences that go on; a masked model has none. `diverged`: the share of sentences (and
+    schedules) that gave no number.
+    """
+    if not records:
+        return []
+    full = records[0]["top_ids"]
+    grouped: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    for record in records:
+        series = record["kind"] + ("" if record["kind"] == "full" else " mapped" if record["mapped"] else " dropped")
+        grouped.setdefault((series, record["blocks"] - len(record["without_attention"])), []).append(record)
+    quantities = {
+        precision_panel(1): lambda record: in_top(full, record["top_ids"][:, 0], 1),
+        KL: lambda record: record["kl"],
+        LOSS: lambda record: record["loss"],
+    }
+    if not (records[0]["loss"] >= 0).any():
+        del quantities[LOSS]
+    keys = [(panel, *key) for panel in quantities for key in sorted(grouped)]
+    values = [torch.stack([quantities[p](record) for record in grouped[s, b]]).nanmean(0) for p, s, b in keys]
+    table = []
+    for (panel, series, blocks), found in zip(keys, _means(values, bootstrap, seed), strict=True):
+        own = grouped[series, blocks]
+        shown = {key: None if v is None else float(np.exp(v)) for key, v in found.items()} if panel == LOSS else found
+        lost = float(torch.stack([record["kl"] for record in own]).isnan().double().mean())
+        runs = {"schedules": len(own), "schedule": " ".join(map(str, own[0]["schedule"])) if len(own) == 1 else None}
+        table.append({"panel": panel, "series": series, "blocks": blocks, **shown, "diverged": lost, **runs})
+    return table
+
+
+def by_blocks(table: Table, panel: str) -> str:
+    """One row per number of blocks run, one column per series."""
+    own = {(record["series"], record["blocks"]): record["value"] for record in table if record["panel"] == panel}
+    series = list(dict.fromkeys(name for name, _ in own if name != "full"))
+    numbers = sorted({blocks for _, blocks in own})
+    return markdown(["blocks", *series], [[n, *(own.get((name, n)) for name in series)] for n in numbers])
+
+
 def plot_tables(r2: Table, exits: Table, early_exit: Table) -> dict[str, Table]:
     """The tables `dvc plots show` reads, by the name of their folder."""
     precisions = [precision_panel(k) for k in PRECISION_AT]

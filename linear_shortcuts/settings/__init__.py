@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         FileCorpus as FileCorpus,
         Model as Model,
         Params as Params,
+        Schedules as Schedules,
         Sentences as Sentences,
         TokensCorpus as TokensCorpus,
         Training as Training,

@@ -47,6 +47,10 @@ class Folders:
         return self._data / "early_exits.pickle"
 
     @property
+    def schedules(self) -> Path:
+        return self._data / "schedules.pickle"
+
+    @property
     def plots(self) -> Path:
         return Path("plots") / self.model / self.corpus
 

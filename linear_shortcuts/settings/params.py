@@ -138,6 +138,16 @@ class EarlyExit:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Schedules:
+    """Which alternations of blocks and jumps are scored, and on what."""
+
+    sentences: int = at_least(2)  # the first so many of the validation sentences
+    numbers: int = at_least(1)  # of blocks run, evenly spaced, at most so many
+    chances: int = at_least(0)  # random schedules of each number
+    greedy_sentences: int | None = at_least(2)  # the first so many of the train sentences; None: nothing is searched
+
+
+@dataclass(frozen=True, kw_only=True)
 class Training:
     """How one of the shipped models is trained."""
 
@@ -189,6 +199,7 @@ class Params:
     fit: Fit
     exits: Exits
     early_exit: EarlyExit
+    schedules: Schedules
     bootstrap: Bootstrap
     corpora: dict[str, DocstringsCorpus | WikipediaCorpus | FileCorpus | TokensCorpus]
     registry: dict[str, Model]

@@ -96,6 +96,25 @@ def test_results_hold_what_the_study_records(finished):
     assert metrics["corpus"] == "my-text"
 
 
+def test_schedules_are_scored_and_drawn_with_a_table(finished, tmp_path):
+    folder, model, _ = finished
+    again = shutil.copytree(folder, tmp_path / "run", ignore=shutil.ignore_patterns(".work"))
+    run_here(again, model, [stage(11)])
+    plots = again / "plots" / model / "my-text"
+    assert {path.name for path in (plots / "schedules_figures").iterdir()} == {"schedules_2.svg", "attention_2.svg"}
+    assert len(list((plots / "schedules_pdf").iterdir())) == 2
+    table = json.loads((plots / "schedules" / "schedules.json").read_text())
+    assert all(record.keys() == table[0].keys() for record in table)
+    kl = {(r["series"], r["blocks"]): r["value"] for r in table if r["panel"].startswith("KL")}
+    exits = json.loads((plots / "surprisal" / "surprisal.json").read_text())
+    by_exit = {r["layer"]: r["value"] for r in exits if r["mapping"] == "mat" and r["panel"].startswith("KL")}
+    assert kl["final mapped", 1] == pytest.approx(
+        by_exit[1], rel=1e-3, abs=1e-6
+    )  # the same sentences, read by another stage
+    assert kl["full", 2] < 1e-6
+    assert ("greedy mapped", 1) in kl
+
+
 def test_an_encoder_without_head_passes_through_every_stage_with_the_figures_there_are(toy_study, tmp_path, capsys):
     folder, model = shutil.copytree(toy_study, tmp_path / "run"), "toy-encoder"
     BertForMaskedLM.from_pretrained(folder / "bert").bert.save_pretrained(folder / "encoder")
@@ -104,7 +123,7 @@ def test_an_encoder_without_head_passes_through_every_stage_with_the_figures_the
     params = yaml.safe_load((folder / "params.yaml").read_text())
     params["registry"][model] = {"path": "encoder", "revision": None}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    run_here(folder, model, ALL)
+    run_here(folder, model, [*ALL, stage(11)])
     said = capsys.readouterr().out
     assert "has no prediction head, so no exits" in said
     assert "has no prediction head, so no early exits" in said
@@ -116,6 +135,8 @@ def test_an_encoder_without_head_passes_through_every_stage_with_the_figures_the
     table = json.loads((plots / "embeddings" / "embeddings.json").read_text())
     assert [record["value"] for record in table if record["layer"] == 2] == pytest.approx([1.0] * 4)
     assert json.loads((plots / "precision" / "precision.json").read_text()) == []
+    assert json.loads((plots / "schedules" / "schedules.json").read_text()) == []
+    assert list((plots / "schedules_figures").iterdir()) == []  # which must be there for DVC
     assert json.loads((folder / "metrics" / model / "metrics.json").read_text())["mat"]["recall_50"] > 0
 
 
