@@ -51,7 +51,7 @@ def tokens(model):
 class Words:
     """A tokenizer of whole words for models of 97 tokens."""
 
-    def __call__(self, sentences, truncation=False, max_length=None):
+    def __call__(self, sentences, truncation=False, max_length=None, verbose=True):
         ids = [[1, *(5 + sum(map(ord, word)) % 90 for word in sentence.split()), 2] for sentence in sentences]
         return {"input_ids": [row[:max_length] for row in ids]}
 
