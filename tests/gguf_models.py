@@ -22,7 +22,9 @@ NAMES = {
 }
 
 
-def write(path: Path, kind: str = "Q4_1", *, architecture: str = "llama", tokenizer: bool = True) -> dict:
+def write(
+    path: Path, kind: str = "Q4_1", *, architecture: str = "llama", tokenizer: bool = True, pre: str = "default"
+) -> dict:
     """Write a random Llama of two blocks; returns the dequantised weights by their names in transformers."""
     network = tiny.random_network("llama", num_hidden_layers=2, **SIZES)
     writer = gguf.GGUFWriter(path, architecture)
@@ -37,7 +39,7 @@ def write(path: Path, kind: str = "Q4_1", *, architecture: str = "llama", tokeni
     writer.add_layer_norm_rms_eps(SIZES["rms_norm_eps"])
     writer.add_vocab_size(SIZES["vocab_size"])
     if tokenizer:
-        _add_tokenizer(writer)
+        _add_tokenizer(writer, pre)
     held = {}
     for name, weight in network.state_dict().items():
         made, rows = _name(name), _heads_apart(name, weight.numpy())
@@ -56,17 +58,17 @@ def write(path: Path, kind: str = "Q4_1", *, architecture: str = "llama", tokeni
     return held
 
 
-def _add_tokenizer(writer: gguf.GGUFWriter) -> None:
+def _add_tokenizer(writer: gguf.GGUFWriter, pre: str) -> None:
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
     letters = list(bytes_to_unicode().values())
-    merges = ["t h", "th e", "Ġ the", "c a", "ca t"]
+    merges = ["t h", "th e", "Ġ the", "c a", "ca t", "Ġ Ġ", "1 2"]
     special = ["<|end|>", "<|start|>", "<|pad|>"]
     tokens = [*special, *letters, *("".join(merge.split()) for merge in merges)]
     tokens += [f"<|unused{number}|>" for number in range(SIZES["vocab_size"] - len(tokens))]
     control, plain = gguf.TokenType.CONTROL, gguf.TokenType.NORMAL
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("default")
+    writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)
     writer.add_token_types([control if token.startswith("<|") else plain for token in tokens])
     writer.add_token_merges(merges)

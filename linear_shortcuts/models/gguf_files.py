@@ -18,6 +18,9 @@ from linear_shortcuts.files import InputError, artifacts
 
 SUFFIX = ".gguf"
 NEEDED = ("gguf", "accelerate")  # by transformers, to read such a file
+# Of llama.cpp's names for how text is cut before it is merged, those that set digits apart and are GPT-2's otherwise.
+# transformers knows others, and takes these for GPT-2's: two spaces before a number would be other tokens.
+DIGITS_APART = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"}
 
 
 def is_gguf(path: str | Path) -> bool:
@@ -63,17 +66,37 @@ def unpack(network: Any) -> None:
     network.config.__dict__.pop("quantization_config", None)
 
 
+def cut_as_trained(tokenizer: Any, path: str | Path, revision: str | None) -> None:
+    """Cut text before the merges as the file says its vocabulary was made, where the library does not."""
+    from tokenizers import pre_tokenizers
+
+    field = _reader(_file(path, revision)).fields.get("tokenizer.ggml.pre")
+    if field is not None and field.contents() in DIGITS_APART:
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
+
+
 def identity(path: str | Path, revision: str | None) -> dict[str, str]:
     """SHA-256 of the file, and the types of its weights, most numbers first, such as `Q4_1, F32`."""
-    from gguf import GGUFReader
-    from transformers.utils import cached_file
-
-    folder, name = split(path)
-    file = cached_file(folder, name, revision=revision)
+    file = _file(path, revision)
     sizes: Counter[str] = Counter()
-    for tensor in GGUFReader(file).tensors:
+    for tensor in _reader(file).tensors:
         sizes[tensor.tensor_type.name] += int(tensor.n_elements)
     return {
         "file_sha256": artifacts.file_sha256(file),
         "quantisation": ", ".join(kind for kind, _ in sizes.most_common()),
     }
+
+
+def _file(path: str | Path, revision: str | None) -> str:
+    from transformers.utils import cached_file
+
+    folder, name = split(path)
+    return str(cached_file(folder, name, revision=revision))
+
+
+def _reader(file: str) -> Any:
+    from gguf import GGUFReader
+
+    return GGUFReader(file)

@@ -265,6 +265,8 @@ def load_tokenizer(path: str | Path, revision: str | None = None, *, trust_remot
     from transformers import AutoTokenizer
 
     tokenizer = _from_pretrained(AutoTokenizer, path, revision, trust_remote_code=trust_remote_code)
+    if gguf_files.is_gguf(path):
+        gguf_files.cut_as_trained(tokenizer, path, revision)
     # Where its files are missing the library makes up one of the right class, with special tokens alone.
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
         raise InputError(

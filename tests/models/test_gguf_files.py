@@ -53,6 +53,16 @@ def test_the_tokenizer_is_the_files(tmp_path):
     assert (tokenizer.bos_token, tokenizer.eos_token) == ("<|start|>", "<|end|>")
 
 
+@pytest.mark.parametrize(
+    ("pre", "tokens"), [("smollm", ["cat", "ĠĠ", "1", "2", "Ġthe"]), ("gpt-2", ["cat", "Ġ", "Ġ", "12", "Ġthe"])]
+)
+def test_text_is_cut_as_the_file_says_its_vocabulary_was_made(pre, tokens, tmp_path):
+    # As llama.cpp cuts it: digits first, each alone, what stands between them by GPT-2's pattern.
+    gguf_models.write(tmp_path / "tiny.gguf", pre=pre)
+    tokenizer = load_tokenizer(tmp_path / "tiny.gguf")
+    assert tokenizer.tokenize("cat  12 the") == tokens
+
+
 def cut(file):
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) * 2 // 3])
