@@ -31,12 +31,14 @@ class Draft:
         module reads there, the normalised h_L.
     short_list: the tokens among which a guess chooses.
     width: nodes of a level that have children, and the most that one has.
+    least: guessing ends where the chance that one of a level holds is thought to be below this.
     """
 
     layer: int
     levels: Sequence[Affine]
     short_list: ShortList
     width: int = 4
+    least: float = 0.1
 
 
 def speculative(
@@ -62,9 +64,10 @@ def speculative(
         room = len(costs) if most is None else most - past
         tree, states = _guess(stack, Tree([token]), last, draft, past, room, cache)
         nodes = tree.worth(costs)
-        tree, states = tree.only(nodes), states[:, nodes]
+        tree = tree.only(nodes)
         keep(cache, past, nodes, range(draft.layer))
         calls = _calls(stack, tree, past, 0)
+        states = states[:, nodes] if draft.layer else calls.states
         ends = stack.run(calls, states, draft.layer, stack.layers, cache)[0]
         logits = stack.decode(ends)
         path, made = [0], [choose(logits[0])]
@@ -79,14 +82,15 @@ def speculative(
 def _guess(
     stack: Stack, tree: Tree, last: Tensor, draft: Draft, past: int, room: int, cache: DynamicCache
 ) -> tuple[Tree, Tensor]:
-    """A tree of guesses below the root, and the states (1, nodes, d) of all its nodes at the draft's layer.
+    """A tree of guesses below the root, and the states (1, nodes, d) at the draft's layer of its nodes.
 
+    Of all of them, but for a draft of layer 0: those of the deepest level, below which none is guessed, are left out.
     last: h_L of the token above the root, (d,). room: the most tokens from the root down.
     """
     levels = draft.levels[: max(0, room - 1)]
     width = draft.width if stack.branches(past + 1 + draft.width * len(levels)) else 1
     states, frontier = _enter(stack, tree, past, 0, draft.layer, cache), [0]
-    for level in levels:
+    for deep, level in enumerate(levels, 1):
         read = torch.stack([torch.cat([*states[0, tree.way(node)], last]) for node in frontier])
         logits = stack.bound(draft.short_list.head(level(read)))
         best = torch.softmax(logits.float(), dim=-1).topk(width)
@@ -96,24 +100,38 @@ def _guess(
         for chance, place in zip(chosen.values.tolist(), chosen.indices.tolist(), strict=True):
             tree.add(int(tokens.flatten()[place]), frontier[place // width], chance)
         frontier = list(range(first, len(tree.tokens)))
-        states = torch.cat([states, _enter(stack, tree, past, first, draft.layer, cache)], dim=1)
+        ends = deep == len(levels) or float(chosen.values.sum()) < draft.least
+        if draft.layer or not ends:
+            states = torch.cat([states, _enter(stack, tree, past, first, draft.layer, cache)], dim=1)
+        if ends:
+            break
     return tree, states
 
 
 def _enter(stack: Stack, tree: Tree, past: int, first: int, layer: int, cache: DynamicCache) -> Tensor:
     """The states (1, nodes, d) at a layer of the nodes from `first` on."""
+    if layer == 0:
+        return stack.embed(*_placed(stack, tree, past, first))
     calls = _calls(stack, tree, past, first)
     return stack.run(calls, calls.states, 0, layer, cache)
 
 
 def _calls(stack: Stack, tree: Tree, past: int, first: int) -> Calls:
     """What the blocks are given for the nodes from `first` on, behind `past` tokens."""
+    ids, before, positions = _placed(stack, tree, past, first)
+    if positions is None:
+        return stack.prepare(ids, before)
+    mask = tree.mask(past, first, stack.network.dtype).to(ids.device)
+    return stack.prepare(ids, before, positions, mask)
+
+
+def _placed(stack: Stack, tree: Tree, past: int, first: int) -> tuple[Tensor, int, Tensor | None]:
+    """Ids of the nodes from `first` on, (1, nodes); the tokens before them; their positions, if they branch."""
     device = stack.network.device
     ids = torch.tensor([tree.tokens[first:]], device=device)
     if tree.is_chain:
-        return stack.prepare(ids, past + first)
-    positions = torch.tensor([tree.depths[first:]], device=device) + past
-    return stack.prepare(ids, past + first, positions, tree.mask(past, first, stack.network.dtype).to(device))
+        return ids, past + first, None
+    return ids, past + first, torch.tensor([tree.depths[first:]], device=device) + past
 
 
 def _child(tree: Tree, parent: int, token: int) -> int | None:

@@ -58,7 +58,7 @@ class Stack:
         self.network, self.scale, self.cap = network, scale, cap
         self.blocks: list[nn.Module] = list(network.get_submodule(blocks))
         self.head: list[nn.Module] = [network.get_submodule(path) for path in head]
-        self._tuples = self._give_tuples()
+        self._tuples, self._embeds_alone = self._look()
         self.takes_positions = "position_ids" in inspect.signature(network.base_model.forward).parameters
         config = network.config.get_text_config()
         windows = [getattr(config, key, None) for key in WINDOWS]
@@ -77,15 +77,28 @@ class Stack:
         return len(self.blocks)
 
     @torch.no_grad()
-    def _give_tuples(self) -> bool:
-        """Whether blocks return their states in a tuple, as seen in a pass over one token."""
-        seen: list[Any] = []
-        handle = self.blocks[0].register_forward_hook(lambda module, args, output: seen.append(output))
+    def _look(self) -> tuple[bool, bool]:
+        """Whether blocks return their states in a tuple, and whether h_0 is the embedding of its token and no more.
+
+        Both as seen in a pass over a few tokens of all the vocabulary.
+        """
+        seen: list[tuple[tuple[Any, ...], dict[str, Any], Any]] = []
+        embed = self.network.get_input_embeddings()
+        ids = torch.linspace(0, embed.num_embeddings - 1, 8, device=self.network.device).long()[None]
+        handle = self.blocks[0].register_forward_hook(lambda module, *call: seen.append(call), with_kwargs=True)
         try:
-            self.network.base_model(input_ids=torch.zeros(1, 1, dtype=torch.int64, device=self.network.device))
+            self.network.base_model(input_ids=ids)
         finally:
             handle.remove()
-        return isinstance(seen[0], tuple)
+        args, options, output = seen[0]
+        return isinstance(output, tuple), torch.equal(args[0] if args else options["hidden_states"], embed(ids))
+
+    def embed(self, ids: Tensor, past: int, positions: Tensor | None = None) -> Tensor:
+        """h_0 of `ids` (batch, tokens), as `prepare` has it, (batch, tokens, d); sooner where it is but looked up."""
+        if self._embeds_alone:
+            embedded: Tensor = self.network.get_input_embeddings()(ids)
+            return embedded
+        return self.prepare(ids, past, positions).states
 
     def prepare(self, ids: Tensor, past: int, positions: Tensor | None = None, mask: Tensor | None = None) -> Calls:
         """What the blocks would be given for `ids` (batch, tokens) behind `past` tokens; no block runs.

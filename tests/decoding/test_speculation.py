@@ -1,5 +1,7 @@
 """Self-speculation: whatever the draft guesses, the tokens are those of full decoding."""
 
+from dataclasses import replace
+
 import decoders
 import pytest
 import torch
@@ -56,6 +58,18 @@ def test_nothing_is_drafted_beyond_what_the_model_can_read(name):
     stack = decoders.stack(name)
     steps = speculative(stack, [5] * 27, greedy, decoders.draft(stack, 1, 2), COSTS, 32)
     assert decoders.tokens(steps, 6) == decoders.full_tokens(stack, 6, [5] * 27)
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+@torch.inference_mode()
+def test_guessing_ends_where_little_is_likely_to_hold(layer):
+    stack, free = decoders.stack("llama"), [1.0] * 8  # as many checks as one likes at the price of one
+    draft = decoders.draft(stack, layer, 2)
+    deepest = []
+    for least in (0.0, 2.0):  # chances of a level sum up to 1 at most
+        steps = speculative(stack, decoders.PROMPT, greedy, replace(draft, least=least), free, 32)
+        deepest.append(max(next(steps).drafted for _ in range(6)))
+    assert deepest == [2 * len(draft.levels), 2]
 
 
 @torch.inference_mode()

@@ -33,6 +33,18 @@ def test_chunks_and_single_tokens_give_the_models_own_logits_and_a_cache_cut_bac
     assert wanted.std() > 0.1  # not alike merely because all are zero
 
 
+@pytest.mark.parametrize("name", decoders.CAUSAL)
+@torch.inference_mode()
+def test_embedded_tokens_are_what_the_first_block_is_given(name):
+    stack = decoders.stack(name)
+    assert torch.equal(stack.embed(IDS[:, 9:14], 9), stack.prepare(IDS[:, 9:14], 9).states)
+
+
+def test_where_positions_are_added_the_embedding_is_not_all():
+    assert decoders.stack("llama")._embeds_alone
+    assert not decoders.stack("gpt2")._embeds_alone
+
+
 @torch.inference_mode()
 def test_states_enter_at_any_layer_while_the_first_blocks_have_more_tokens_than_the_last():
     stack = decoders.stack("llama")
