@@ -5,6 +5,8 @@ Reads   data/MODEL/CORPUS/tokens_SPLIT.pickle, hidden_validation/, r2.pickle   f
 Writes  data/MODEL/CORPUS/schedules.pickle                   `records`: a schedule each, with what it predicts
         plots/MODEL/CORPUS/schedules/, schedules_figures/, schedules_pdf/   the table of it; figures as SVG, as PDF
 
+Resumes after a kill, some sentences at a time.
+
 Example: python stages/11_score_schedules.py --model tiny-gpt2
 """
 
@@ -13,15 +15,13 @@ from linear_shortcuts.settings import Folders, parse_args, run
 
 def main() -> None:
     args = parse_args(__doc__, device=True)
-    from functools import partial
-
     from tqdm import tqdm
 
     from linear_shortcuts.figures import printing, schedule_plots
-    from linear_shortcuts.files import artifacts
+    from linear_shortcuts.files import Partial, artifacts
     from linear_shortcuts.maps import LayerMaps, SubmoduleMaps
     from linear_shortcuts.models import arithmetic, loading
-    from linear_shortcuts.scores import records, schedules, tables
+    from linear_shortcuts.scores import alternation, records, tables
     from linear_shortcuts.settings import read_params
     from linear_shortcuts.states import provenance, shards
     from linear_shortcuts.text import tokens
@@ -38,17 +38,16 @@ def main() -> None:
     provenance.check_states(maps.card, states.card, maps.folder, made_by="stages 03 to 06")
     data = tokens.load_states_tokens(folders.tokens("validation"), states.card, made_by="stages 03 to 06")
     known = tokens.load_tokens(folders.tokens("train"), made_by="stages/03_tokenize.py")[0]
-    fitted_on = (maps, submodule_maps, params.extract.tokens_per_batch)
-    found: list[dict] = []
-    bar = partial(tqdm, desc=f"{args.model}: schedules", disable=None)
-    if schedules.possible(model, maps):
-        with arithmetic(states.card["precision"], model.device):
-            some = known.part(0, how.greedy_sentences or 0)
-            greedy = schedules.search(model, some, *fitted_on, bar) if len(some) else []
-            ways = schedules.ways_to_score(model, r2["train"]["score_mat"], how, params.seed, greedy)
-            found = schedules.run_ways(model, data.part(0, how.sentences), ways, *fitted_on, bar)
+    fitted = alternation.Fitted(maps, submodule_maps)
     card = records.card_of(states.card, maps.card, submodule_maps.card)
-    artifacts.save(folders.schedules, {"records": found, "card": card})
+    read = [artifacts.file_sha256(path) for path in (folders.r2, folders.tokens("train"))]
+    recipe = {**card, "read": read, "schedules": vars(how), "seed": params.seed, "extract": vars(params.extract)}
+    asked = (r2["train"]["score_mat"], how, params.seed, params.extract.tokens_per_batch)
+    with Partial("11_score_schedules", f"{args.model}.{params.corpus}", recipe, code=__file__) as partial:
+        with arithmetic(states.card["precision"], model.device):
+            found = alternation.score(model, data, known, fitted, *asked, partial, tqdm)
+        artifacts.save(folders.schedules, {"records": found, "card": card, "settings": vars(how)})
+        partial.forget_others()
     table = tables.schedules_table(found, params.bootstrap, params.seed)
     artifacts.save_json(folders.plots / "schedules" / "schedules.json", table)
     to = {"svg": folders.plots / "schedules_figures", "pdf": folders.plots / "schedules_pdf"}

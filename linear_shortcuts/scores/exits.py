@@ -289,11 +289,11 @@ def _without_attention(
     ends = states[0][:0]
     for block in range(model.layers):
         entering = torch.cat([ends.to(states[block]), states[block]]) if block in layers else ends
-        ends = model.sites(block, entering, _no_attention, stand_ins[block])[-1]
+        ends = model.sites(block, entering, no_attention, stand_ins[block])[-1]
     return ends.unflatten(0, (len(layers), -1))
 
 
-def _no_attention(states: Tensor) -> Tensor:
+def no_attention(states: Tensor) -> Tensor:
     raise AssertionError("attention was to be replaced by its stand-in")
 
 

@@ -1,4 +1,4 @@
-"""Schedules: some blocks are run, others jumped over, and what the model then predicts.
+"""Schedules: which blocks are run and which are jumped over; `alternation` runs them.
 
 A schedule is the set of blocks 0..L-1 that are run. Each longest stretch of others, from layer i to layer j, is a jump,
 by A_{j,i} at every position, so that later blocks attend to what was jumped (or, dropped, by nothing at all).
@@ -12,15 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from linear_shortcuts.files import derive
-from linear_shortcuts.maps import LayerMaps, SubmoduleMaps
+from linear_shortcuts.maps import LayerMaps
 from linear_shortcuts.models import LanguageModel
-from linear_shortcuts.scores.exits import Judge, holding, read_out, spread
-from linear_shortcuts.states import SequenceRecorder, batches
-from linear_shortcuts.text import Tokens
+from linear_shortcuts.scores.exits import spread
 
 if TYPE_CHECKING:
     from linear_shortcuts.settings import Schedules
@@ -30,6 +26,19 @@ Watch = Callable[[Sequence[Any]], Iterable[Any]]  # passes work on piece by piec
 ROUND_ROBIN, BEST, FINAL, CHANCE, GREEDY, ATTENTION, FULL = (
     "round_robin", "best", "final", "chance", "greedy", "attention", "full",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Way:
+    """How one schedule is run: which blocks, whether what lies between is mapped or dropped, and whose attention.
+
+    without_attention: blocks whose attention alone gives way to its stand-in, or to nothing if dropped.
+    """
+
+    kind: str
+    schedule: Schedule
+    mapped: bool = True
+    without_attention: tuple[int, ...] = ()
 
 
 def jumps(schedule: Schedule, layers: int) -> list[tuple[int, int]]:
@@ -143,130 +152,6 @@ def possible(model: LanguageModel, maps: LayerMaps) -> bool:
     """Whether schedules of a model can be run: it predicts, its parts are known, and every jump has a map."""
     known = any(step.part == "attention" for step in model.family.steps)
     return not model.family.headless and known and len(maps) == model.layers * (model.layers + 1) // 2
-
-
-def search(
-    model: LanguageModel,
-    tokens: Tokens,
-    maps: LayerMaps,
-    submodule_maps: SubmoduleMaps,
-    tokens_per_batch: int,
-    watch: Watch = iter,
-) -> list[Schedule]:
-    """The greedy schedules by mean KL on some sentences; see `greedy_schedules`. watch: of the numbers of blocks."""
-
-    def kl(schedules: Sequence[Schedule]) -> list[float]:
-        ways = [Way(GREEDY, schedule) for schedule in schedules]
-        records = run_ways(model, tokens, ways, maps, submodule_maps, tokens_per_batch)
-        return [float(record["kl"].double().mean().nan_to_num(nan=torch.inf)) for record in records]
-
-    return greedy_schedules(model.layers, kl, watch=watch)
-
-
-# --- running them ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Way:
-    """How one schedule is run: which blocks, whether what lies between is mapped or dropped, and whose attention.
-
-    without_attention: blocks whose attention alone gives way to its stand-in, or to nothing if dropped.
-    """
-
-    kind: str
-    schedule: Schedule
-    mapped: bool = True
-    without_attention: tuple[int, ...] = ()
-
-
-@torch.inference_mode()
-def run_ways(
-    model: LanguageModel,
-    tokens: Tokens,
-    ways: Sequence[Way],
-    maps: LayerMaps,
-    submodule_maps: SubmoduleMaps,
-    tokens_per_batch: int,
-    watch: Watch = iter,
-) -> list[dict[str, Any]]:
-    """One record per way, of n sentences: `kind`, `mapped`, `blocks` run, `schedule`, and by sample the top ids, the
-    surprisal and KL of `exits.Readout`, and `loss` (n,), the cross-entropy of the true next token in nats.
-
-    `loss` is nan where a sentence ends at its position, or the model is masked: its token is not known any more.
-    Each layer that ways begin alike is computed once a batch. Blocks must have known parts.
-    """
-    found: list[list[tuple[Tensor, dict[str, Tensor]]]] = [[] for _ in ways]
-    order = sorted(range(len(ways)), key=lambda number: _steps(ways[number], model.layers))
-    some = any(way.without_attention for way in ways)
-    attention = submodule_maps.stand_ins(model, "attention") if some else []
-    for batch in watch(list(batches(tokens, model, tokens_per_batch))):
-        recorder = SequenceRecorder()
-        with model.watch(recorder):
-            model.encode(batch.ids, batch.mask)
-        full = Judge.of(model.decode(batch.at_positions(recorder.states[-1])))
-        truth = _next_tokens(model, tokens, batch.rows.cpu())
-        path: list[tuple[tuple[Any, ...], Tensor]] = []
-        for number in order:
-            steps = _steps(ways[number], model.layers)
-            while path and path[-1][0] != steps[: len(path[-1][0])]:
-                path.pop()
-            for length in range(len(path) + 1, len(steps) + 1):
-                states = path[-1][1] if path else recorder.states[0]
-                path.append((steps[:length], _step(model, recorder, states, steps[length - 1], maps, attention)))
-            end = batch.at_positions(path[-1][1] if path else recorder.states[0])
-            logits = model.decode(end)
-            loss = F.cross_entropy(logits.float(), truth.to(logits.device), reduction="none", ignore_index=-1).cpu()
-            record = vars(read_out(logits, full, holding(end)))
-            loss = loss.masked_fill((truth < 0) | record["kl"].isnan(), torch.nan)
-            found[number].append((batch.rows.cpu(), {**record, "loss": loss}))
-    return [_record(way, parts, len(tokens)) for way, parts in zip(ways, found, strict=True)]
-
-
-def _steps(way: Way, layers: int) -> tuple[tuple[int, int, str], ...]:
-    """A way as (from layer, to layer, how), in order."""
-    jumped = [(i, j, "jump" if way.mapped else "drop") for i, j in jumps(way.schedule, layers)]
-    attend = dict.fromkeys(way.without_attention, "mapped" if way.mapped else "dropped")
-    return tuple(sorted(jumped + [(block, block + 1, attend.get(block, "run")) for block in way.schedule]))
-
-
-def _step(
-    model: LanguageModel,
-    recorder: SequenceRecorder,
-    states: Tensor,
-    step: tuple[int, int, str],
-    maps: LayerMaps,
-    attention: Sequence[Mapping[int, Tensor]],
-) -> Tensor:
-    source, target, how = step
-    if how == "jump":
-        return maps.jump(states, source, target)
-    if how == "drop":
-        return states
-    stand_ins: Mapping[int, Tensor] = {}
-    if how == "mapped":
-        stand_ins = attention[source]
-    elif how == "dropped":  # a matrix of zeros: the stream passes by
-        stand_ins = {a: torch.zeros_like(matrix) for a, matrix in attention[source].items()}
-    return model.sites(source, states, model.attention(source, recorder.calls[source]), stand_ins)[-1]
-
-
-def _next_tokens(model: LanguageModel, tokens: Tokens, rows: Tensor) -> Tensor:
-    """The true next token of each sentence (m,), -1 where there is none to know."""
-    after = [(tokens.sentences[row], int(tokens.positions[row]) + 1) for row in rows.tolist()]
-    known = model.family.causal
-    return torch.tensor([int(ids[place]) if known and place < len(ids) else -1 for ids, place in after])
-
-
-def _record(way: Way, parts: Sequence[tuple[Tensor, Mapping[str, Tensor]]], n: int) -> dict[str, Any]:
-    """The samples of all batches in the order of the sentences."""
-    rows = torch.cat([rows for rows, _ in parts])
-    back = torch.empty(n, dtype=torch.int64).scatter_(0, rows, torch.arange(n))
-    joined = {key: torch.cat([part[key] for _, part in parts])[back] for key in parts[0][1]}
-    kept = {key: joined[key] for key in ("top_ids", "surprisal", "kl", "loss")}
-    return {
-        "kind": way.kind, "mapped": way.mapped, "blocks": len(way.schedule), "schedule": list(way.schedule),
-        "without_attention": list(way.without_attention), **kept,
-    }  # fmt: skip
 
 
 def attention_ways(model: LanguageModel, most: int) -> list[Way]:

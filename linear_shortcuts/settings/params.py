@@ -145,6 +145,7 @@ class Schedules:
     numbers: int = at_least(1)  # of blocks run, evenly spaced, at most so many
     chances: int = at_least(0)  # random schedules of each number
     greedy_sentences: int | None = at_least(2)  # the first so many of the train sentences; None: nothing is searched
+    ordinary_sentences: int | None = at_least(2)  # of the first so many, ordinary positions get maps; None: none of own
 
 
 @dataclass(frozen=True, kw_only=True)

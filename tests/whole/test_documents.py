@@ -64,6 +64,14 @@ def test_the_tables_of_massive_activations_are_those_of_the_numbers_kept():
     assert len(parts) == 3
 
 
+def test_the_tables_of_alternation_are_those_of_the_numbers_kept():
+    made = runpy.run_path(str(REPOSITORY / "benchmarks" / "alternation.py"))
+    page = made["PAGE"].read_text(encoding="utf-8")
+    parts = made["parts"](json.loads(made["KEPT"].read_text()))
+    assert documents.filled(page, parts, "ALTERNATION.md") == page
+    assert len(parts) >= 4
+
+
 def test_the_tables_of_real_models_are_those_of_the_numbers_kept():
     made = runpy.run_path(str(REPOSITORY / "benchmarks" / "results_page.py"))
     for path, parts in (("docs/RESULTS.md", made["parts"]()), ("README.md", made["readme_parts"]())):
