@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from linear_shortcuts.decoding.filling import Guesses, Way
 from linear_shortcuts.decoding.short_list import ShortList
 from linear_shortcuts.decoding.speculation import Draft
 from linear_shortcuts.decoding.stack import Affine, Stack
-from linear_shortcuts.files import InputError, again, artifacts, atomic_folder, versions
-from linear_shortcuts.files.cards import read_card, write_card
+from linear_shortcuts.files import InputError, again, atomic_folder, tensors as tensor_files, versions
+from linear_shortcuts.files.cards import read_card
 from linear_shortcuts.files.shapes import Json, Whole
 from linear_shortcuts.models import CONVENTION, LanguageModel
 from linear_shortcuts.states import provenance
@@ -106,10 +104,8 @@ class Shortcuts:
         """Write `shortcuts.safetensors` and `card.json`, the same bytes for the same shortcuts."""
         tensors = {f"{name}.weight": affine.weight for name, affine in self.maps.items()}
         tensors |= {f"{name}.bias": affine.bias for name, affine in self.maps.items() if affine.bias is not None}
-        stored = {name: tensor.float().cpu().contiguous() for name, tensor in sorted(tensors.items())}
         with atomic_folder(folder) as coming:
-            save_file({**stored, SHORT_LIST: self.short_list.cpu()}, coming / WEIGHTS)
-            write_card(coming, {**self.card, "files": {WEIGHTS: artifacts.file_sha256(coming / WEIGHTS)}})
+            tensor_files.save(coming, WEIGHTS, {**tensors, SHORT_LIST: self.short_list}, self.card)
 
     @classmethod
     def load(cls, folder: str | Path, model: LanguageModel, *, made_by: str | None = None) -> Shortcuts:
@@ -122,13 +118,7 @@ class Shortcuts:
         folder = Path(folder)
         card = read_card(folder, CARD, made_by=made_by)
         provenance.check_model(card, model, folder, made_by=made_by)
-        path = folder / WEIGHTS
-        if not path.is_file() or artifacts.file_sha256(path) != card["files"].get(WEIGHTS):
-            raise InputError(f"{path} is not what its card says; {again(made_by)}")
-        try:
-            tensors = load_file(path)
-        except SafetensorError as error:
-            raise InputError(f"{path} is no file of safetensors ({error}); {again(made_by)}") from error
+        tensors = tensor_files.load(folder, WEIGHTS, card, again(made_by))
         short_list = tensors.pop(SHORT_LIST)
         names = {name.rpartition(".")[0] for name in tensors}
         maps = {name: Affine(tensors[f"{name}.weight"], tensors.get(f"{name}.bias")) for name in sorted(names)}

@@ -11,22 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from linear_shortcuts.files import (
     FILE,
     InputError,
     again,
-    artifacts,
     atomic_folder,
     check_kind,
     save_text,
     sharing,
+    tensors as tensor_files,
     versions,
 )
-from linear_shortcuts.files.cards import read_card, write_card
+from linear_shortcuts.files.cards import read_card
 from linear_shortcuts.files.shapes import Json, Whole
 from linear_shortcuts.lenses.lens import Lens
 from linear_shortcuts.maps import LayerMaps
@@ -98,10 +96,8 @@ class LensSet(Mapping[int, Lens], sharing.Shared):
 
     def save(self, folder: str | Path) -> None:
         """Write `lenses.safetensors` and `card.json`, the same bytes for the same lenses and card."""
-        tensors = {name: tensor.float().cpu().contiguous() for name, tensor in self.tensors.items()}
         with atomic_folder(folder) as coming:
-            save_file(tensors, coming / WEIGHTS)
-            write_card(coming, {**self.card, "files": {WEIGHTS: artifacts.file_sha256(coming / WEIGHTS)}})
+            tensor_files.save(coming, WEIGHTS, self.tensors, self.card)
 
     @classmethod
     def load(cls, folder: str | Path, model: LanguageModel | None = None, *, made_by: str | None = None) -> LensSet:
@@ -116,16 +112,10 @@ class LensSet(Mapping[int, Lens], sharing.Shared):
         if model is not None:
             check_kind("model", model, LanguageModel, "give what load_model makes of it, or leave it out")
             provenance.check_model(card, model, folder, made_by=made_by)
-        path = folder / WEIGHTS
-        if not path.is_file() or artifacts.file_sha256(path) != card["files"].get(WEIGHTS):
-            raise InputError(f"{path} is not what its card says; {again(made_by)}")
-        try:
-            tensors = load_file(path)
-        except SafetensorError as error:
-            raise InputError(f"{path} is no file of safetensors ({error}); {again(made_by)}") from error
+        tensors = tensor_files.load(folder, WEIGHTS, card, again(made_by))
         made = cls.of_tensors(tensors, card, card["sources"], card["target"])
         for lens in made.values():
-            _check(lens, card, path, again(made_by))
+            _check(lens, card, folder / WEIGHTS, again(made_by))
         return made
 
     @classmethod

@@ -12,11 +12,18 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from linear_shortcuts.files import InputError, again, artifacts, atomic_folder, cards, check_kind, sharing
+from linear_shortcuts.files import (
+    InputError,
+    again,
+    artifacts,
+    atomic_folder,
+    cards,
+    check_kind,
+    sharing,
+    tensors as tensor_files,
+)
 from linear_shortcuts.models import LanguageModel, linear, stand_in_steps
 from linear_shortcuts.states import provenance
 
@@ -130,10 +137,8 @@ class _Maps(Mapping[Key, Tensor], sharing.Shared, Generic[Key]):
         fitted_on = f"{self.card['vectors']:,} tokens of {corpus}"
         page = sharing.about(f"Matrices {self.holds}", self.card, fitted_on, usage, scores)
         with atomic_folder(folder) as coming:
-            tensors = {"_".join(map(str, key)): matrix.float().cpu().contiguous() for key, matrix in self.items()}
-            save_file(tensors, coming / WEIGHTS)
+            tensor_files.save(coming, WEIGHTS, {"_".join(map(str, key)): own for key, own in self.items()}, self.card)
             (coming / sharing.PAGE).write_text(page, encoding="utf-8")
-            cards.write_card(coming, {**self.card, "files": {WEIGHTS: artifacts.file_sha256(coming / WEIGHTS)}})
 
     @classmethod
     def from_pretrained(
@@ -156,14 +161,9 @@ class _Maps(Mapping[Key, Tensor], sharing.Shared, Generic[Key]):
         if not path.is_file():
             return cls.load(folder, model)
         card = cards.read_card(folder)
-        if artifacts.file_sha256(path) != card["files"].get(WEIGHTS):
-            raise InputError(f"{path} is not what its card says; fetch it anew")
         if model is not None:
             provenance.check_model(card, model, folder)
-        try:
-            tensors = load_file(path)
-        except SafetensorError as error:
-            raise InputError(f"{path} is no file of safetensors ({error}); fetch it anew") from error
+        tensors = tensor_files.load(folder, WEIGHTS, card, "fetch it anew")
         maps = cls.of({tuple(map(int, name.split("_"))): matrix for name, matrix in tensors.items()})
         maps.folder, maps.card, maps._shape = folder, card, torch.Size((card["width"],) * 2)
         for key, matrix in maps.items():
