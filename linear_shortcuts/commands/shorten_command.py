@@ -5,19 +5,20 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from linear_shortcuts.commands.arguments import Command, add_model, asked_model, load_asked_model
 
 if TYPE_CHECKING:
+    from linear_shortcuts.models import LanguageModel
     from linear_shortcuts.text.article_rows import Row
 
 DESCRIPTION = """Make a model shorter: an ordinary checkpoint with fewer blocks, its loss stated.
 
 With --blocks K it is chosen which K consecutive blocks a model misses least: cheap scores rank all cuts, and the KL
 that a cut causes on held-out text decides among the first. With --exit I the first I blocks are kept, and a head that
-holds the linear map from layer I to the last. Plain transformers loads what is written. Nothing is
-trained; minutes on a CPU.
+holds the linear map from layer I to the last; of an encoder of sentences, the map follows the mean over tokens. Plain
+transformers (or sentence-transformers) loads what is written. Nothing is trained; minutes on a CPU.
 
 Example: linear-shortcuts shorten models/tiny-gpt2 --blocks 1 --out shorter
 """
@@ -27,6 +28,7 @@ a bound."""
 EMBEDDED = "docstrings of Python's standard library and NumPy"
 SIZES = {"fit": 96, "choose": 16, "report": 40}  # rows; of 256 tokens, 24,000 positions to fit on
 LENGTH = 256
+SENTENCES = {"fit": 6000, "choose": 1000, "report": 3000}  # for an encoder
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +58,8 @@ def _run(args: argparse.Namespace) -> int:
         check_method(args.method)
     model = load_asked_model(args)
     tokenizer = load_registered_tokenizer(asked_model(args))
+    if model.family.headless:
+        return _shorten_encoder(args, model, tokenizer)
     length = min(LENGTH, model.max_tokens or LENGTH)
     masked = model.mask_token is not None
     rows = split_rows(_articles(args.text), tokenizer, SIZES, length=length, masked=masked, seed=args.seed)
@@ -68,11 +72,42 @@ def _run(args: argparse.Namespace) -> int:
     else:
         options = {"method": args.method, "start": args.start, "seed": args.seed}
         made = shorten(model, rows, args.blocks, bars=bars, **options)
-    text = EMBEDDED if args.text is None else Path(args.text).name
     print(summary(made, args.model))
     if args.out is not None:
-        print(f"\n{args.model}: written to {save(made, args.out, tokenizer, of=args.model, text=text)}")
+        print(f"\n{args.model}: written to {save(made, args.out, tokenizer, of=args.model, text=_text(args))}")
     return 0
+
+
+def _shorten_encoder(args: argparse.Namespace, model: LanguageModel, tokenizer: Any) -> int:
+    from tqdm import tqdm
+
+    from linear_shortcuts.files import InputError
+    from linear_shortcuts.shorten import encoder_layouts, encoders, exit_encoder, save_encoder
+    from linear_shortcuts.text import docstrings, make_splitter, sentence_splits
+
+    if args.exit is None:
+        raise InputError(f"{args.model} is an encoder, whose loss of a cut in KL is not known; give --exit I")
+    entry = asked_model(args)
+    most = encoder_layouts.max_tokens_of(entry.path, entry.revision) or model.max_tokens
+    options = {"wanted": docstrings.is_prose} if args.text is None else {}
+    split, _ = make_splitter("sentencizer")
+    texts = sentence_splits.split_sentences(_articles(args.text), split, SENTENCES, seed=args.seed, **options)
+    read = {name: encoders.read(tokenizer, own, most) for name, own in texts.items()}
+
+    def bars(work: Iterable[Any], what: str) -> Iterable[Any]:
+        return tqdm(work, desc=f"{args.model}: {what}", unit="batch", disable=None)
+
+    made = exit_encoder(model, read, args.exit, max_tokens=most, seed=args.seed, bars=bars)
+    print(encoder_layouts.summary(made, args.model))
+    if args.out is not None:
+        folder = save_encoder(made, args.out, tokenizer, of=args.model, text=_text(args))
+        print(f"\n{args.model}: written to {folder}")
+    return 0
+
+
+def _text(args: argparse.Namespace) -> str:
+    """The name of what was fitted on."""
+    return EMBEDDED if args.text is None else Path(args.text).name
 
 
 def _articles(path: str | None) -> list[str]:

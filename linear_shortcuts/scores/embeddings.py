@@ -53,8 +53,13 @@ def embed_exits(
 
 def pool(states: Tensor, mask: Tensor) -> Tensor:
     """The embeddings (batch, d) of states (batch, tokens, d): the mean where mask (batch, tokens) is 1, of length 1."""
+    return F.normalize(mean(states, mask), dim=-1)
+
+
+def mean(states: Tensor, mask: Tensor) -> Tensor:
+    """The mean (batch, d) of states (batch, tokens, d) where mask (batch, tokens) is 1."""
     real = mask.to(states)[..., None]
-    return F.normalize((states * real).sum(1) / real.sum(1), dim=-1)
+    return (states * real).sum(1) / real.sum(1)
 
 
 def score_embeddings(exits: Mapping[tuple[str, int], Tensor]) -> list[dict[str, object]]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
         save as save,
     )
     from linear_shortcuts.shorten.choice import shorten as shorten
+    from linear_shortcuts.shorten.encoder_layouts import save_encoder as save_encoder
+    from linear_shortcuts.shorten.encoders import exit_encoder as exit_encoder
     from linear_shortcuts.shorten.exits import exit_at as exit_at
     from linear_shortcuts.shorten.model_cards import summary as summary
 

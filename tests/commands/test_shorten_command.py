@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+import tiny
 
 from linear_shortcuts import __main__
 from linear_shortcuts.commands import shorten_command
@@ -21,8 +22,7 @@ def run(monkeypatch, capsys, tmp_path, repository):
     monkeypatch.setattr(shorten_command, "SIZES", {"fit": 6, "choose": 2, "report": 3})
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments):
-        model = repository / "models" / "tiny-gpt2"
+    def run(*arguments, model=repository / "models" / "tiny-gpt2"):
         words = ["linear-shortcuts", "shorten", model, *arguments, "--text", text, "--device", "cpu"]
         monkeypatch.setattr(sys, "argv", [*map(str, words)])
         with pytest.raises(SystemExit) as ended:
@@ -67,3 +67,17 @@ def test_what_cannot_be_ends_in_one_line(run, arguments, message):
     assert code == 2
     assert message in err
     assert len([line for line in err.splitlines() if "error:" in line]) == 1
+
+
+def test_an_encoder_is_written_and_has_no_cut(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(shorten_command, "SENTENCES", {"fit": 60, "choose": 20, "report": 20})
+    (tmp_path / "encoder").mkdir()
+    tiny.architecture("bert").network.base_model.save_pretrained(tmp_path / "encoder")
+    tiny.save_tokenizer(tmp_path / "encoder")
+    code, out, err = run("--exit", "2", "--out", "short", model=tmp_path / "encoder")
+    assert code == 0, err
+    assert "The first 2 of the 3 blocks" in out
+    assert (tmp_path / "short" / "2_Dense" / "model.safetensors").is_file()
+    code, _, err = run("--blocks", "1", model=tmp_path / "encoder")
+    assert code == 2
+    assert "give --exit I" in err
