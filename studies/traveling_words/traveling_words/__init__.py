@@ -12,4 +12,6 @@ Read the modules in this order:
     trajectory      a phrase's states on their way to the next word; in the full space, and
     projection      in three dimensions
     tables, formats, figures, page   what readers see
+    probing         one block of one model in one call
+    nanogpt         checkpoints of nanoGPT as models of transformers
 """

@@ -8,7 +8,7 @@ from typing import Any
 
 from linear_shortcuts.scores import tables
 
-Record = Mapping[str, Any]  # a value is a number, a string or a list of strings
+Record = Mapping[str, Any]  # a value is a number, a string or a list of either
 
 
 def visible(text: str) -> str:
@@ -39,7 +39,7 @@ def to_markdown(records: Sequence[Record]) -> str:
 
 def _markdown_cell(key: str, value: Any) -> str:
     if isinstance(value, list):
-        return " ".join(_code(item) for item in value)
+        return " ".join(_code(item) if isinstance(item, str) else str(item) for item in value)
     if isinstance(value, float):
         return f"{value:.4g}"
     return _code(value) if key == "token" else _escaped(str(value))

@@ -10,6 +10,7 @@ from linear_shortcuts.files import InputError
 from linear_shortcuts.settings import Model, at_least, between, known, read_params, read_settings
 
 PARAMS = Path("studies/traveling_words/params.yaml")
+NOUNS = PARAMS.with_name("nouns.txt")  # a hundred common ones of English
 REGISTRY = Path("params.yaml")  # the models are those of the project
 
 

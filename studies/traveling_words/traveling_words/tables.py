@@ -1,6 +1,7 @@
 """The study's results as records, as logs, and as the few numbers that sum a model up.
 
 The functions take what the stages have saved. A record is one row of a table; `text` turns a token id into a string.
+Beside the texts of tokens stand their ids.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ CANCELS = (
 CANCELS_ROTARY = "With rotary positions Wq bk depends on the distance and does not cancel exactly."
 
 
-def _texts(ids: Tensor, text: Text) -> list[str]:
-    return [text(token) for token in ids.tolist()]
+def _tokens_of(name: str, ids: Sequence[int] | Tensor, text: Text) -> dict[str, Any]:
+    """Tokens as texts and as ids: bytes that are no text by themselves all read alike."""
+    ids = [*map(int, ids)]
+    return {name: [*map(text, ids)], f"{name}_ids": ids}
 
 
 def rotary(distance: int) -> str:
@@ -66,7 +69,7 @@ def score_records(extremes: Mapping[str, Sequence[Any]], scores: Mapping[str, Te
 def key_records(blocks: Blocks, words: Sequence[str], text: Text) -> Table:
     """One row per block, noun and head: the nearest keys."""
     return [
-        {"block": block, "noun": noun, "head": head, "keys": _texts(probe["key_ids"][n, h], text)}
+        {"block": block, "noun": noun, "head": head, **_tokens_of("keys", probe["key_ids"][n, h], text)}
         for block, probe in blocks.items()
         for n, noun in enumerate(words)
         for h, head in enumerate(probe["heads"])
@@ -82,9 +85,8 @@ def value_records(blocks: Blocks, words: Sequence[str], text: Text) -> Table:
                 (str(head), probe["norms"][n, h], probe["value_ids"][n, h]) for h, head in enumerate(probe["heads"])
             ]
             for head, norm, ids in (*heads, ("layer sum", probe["sum_norms"][n], probe["sum_ids"][n])):
-                records.append(
-                    {"block": block, "noun": noun, "head": head, "norm": float(norm), "values": _texts(ids, text)}
-                )
+                found = _tokens_of("values", ids, text)
+                records.append({"block": block, "noun": noun, "head": head, "norm": float(norm), **found})
     return records
 
 
@@ -97,8 +99,8 @@ def singular_records(blocks: Blocks, text: Text) -> Table:
             "head": head,
             "pair": pair + 1,
             "value": float(found[matrix]["values"][h, pair]),
-            "left": _texts(found[matrix]["left_ids"][h, pair], text),
-            "right": _texts(found[matrix]["right_ids"][h, pair], text),
+            **_tokens_of("left", found[matrix]["left_ids"][h, pair], text),
+            **_tokens_of("right", found[matrix]["right_ids"][h, pair], text),
         }
         for matrix in MATRICES
         for block, found in blocks.items()
@@ -150,7 +152,7 @@ def bias_records(blocks: Blocks, text: Text) -> Table:
             "head": head,
             "probe": probe,
             "norm": float(norm),
-            "tokens": _texts(found["biases"]["ids"][h, p], text),
+            **_tokens_of("tokens", found["biases"]["ids"][h, p], text),
         }
         for block, found in blocks.items()
         for h, head in enumerate(found["heads"])
@@ -164,7 +166,7 @@ def approach_records(approach: Mapping[str, Any], text: Text) -> Table:
     return [
         {
             **{key: value for key, value in row.items() if key != "nearest_ids"},
-            "nearest": [*map(text, row["nearest_ids"])],
+            **_tokens_of("nearest", row["nearest_ids"], text),
         }
         for row in approach["rows"]
     ]

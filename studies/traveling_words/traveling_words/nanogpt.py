@@ -1,0 +1,88 @@
+"""Checkpoints of nanoGPT (github.com/karpathy/nanoGPT) as GPT-2s of transformers, with their characters as a tokenizer.
+
+`ckpt.pt` is what its `train.py` saves: `model_args`, the shape, and `model`, the weights, beside an optimizer's state.
+`meta.pkl`, which its preparation of characters writes, has `itos` and `stoi`, from ids to characters and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from linear_shortcuts.files import InputError, artifacts
+
+if TYPE_CHECKING:
+    from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
+
+SHAPE = {"n_layer": "n_layer", "n_head": "n_head", "n_embd": "n_embd", "block_size": "n_positions"}  # theirs: ours
+COMPILED = "_orig_mod."  # before every name, where the model was compiled
+# PyTorch's linear layers store (out, in); GPT-2 of transformers stores (in, out).
+LINEAR = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
+MASKS = (".attn.bias", ".attn.masked_bias")  # buffers of the causal mask, which are no weights
+
+
+def load_network(path: str | Path) -> GPT2LMHeadModel:
+    """The model of a `ckpt.pt`, in float32; biases that it was trained without are 0.
+
+    Nothing in the file is run. Raises `InputError` for a file that is no checkpoint of nanoGPT, or has other weights
+    than its shape says.
+    """
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    saved = artifacts.load(path)
+    if not isinstance(saved, Mapping) or not {"model", "model_args"} <= set(saved):
+        raise InputError(f"{path} has no `model` and `model_args`; give a ckpt.pt that nanoGPT's train.py wrote")
+    shape, weights = saved["model_args"], {}
+    for name, weight in saved["model"].items():
+        name = name.removeprefix(COMPILED)
+        if not name.endswith(MASKS):
+            weights[name] = weight.float().T if name.endswith(LINEAR) else weight.float()
+    missing = [name for name in (*SHAPE, "vocab_size") if not isinstance(shape.get(name), int)]
+    if missing:
+        raise InputError(
+            f"{path}: `model_args` lacks {', '.join(missing)}; give a ckpt.pt that nanoGPT's train.py wrote"
+        )
+    config = GPT2Config(
+        **{ours: shape[theirs] for theirs, ours in SHAPE.items()},
+        vocab_size=shape["vocab_size"],
+        activation_function="gelu",  # exact, as in nanoGPT since February 2023; the public GPT-2's is the tanh form
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    network = GPT2LMHeadModel(config)
+    network.load_state_dict(_complete(weights, network.state_dict(), path))
+    return network.eval()
+
+
+def _complete(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: str | Path) -> dict[str, Tensor]:
+    """The weights under all names that are wanted, missing biases as zeros."""
+    for name in sorted({*weights, *wanted}):
+        if name not in weights and name.endswith(".bias"):
+            continue
+        ours, theirs = (tuple(where[name].shape) if name in where else "none" for where in (wanted, weights))
+        if ours != theirs:
+            raise InputError(f"{path} has {theirs} for {name} where its `model_args` say {ours}; it is damaged")
+    return {name: weights.get(name, torch.zeros_like(weight)) for name, weight in wanted.items()}
+
+
+def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
+    """The characters of a `meta.pkl` as a tokenizer, one token each; a character it does not know is an error.
+
+    Raises `InputError` for a file without a table of single characters.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    ids: Any = artifacts.load_mapping(path, "stoi")["stoi"]
+    if not isinstance(ids, Mapping) or not all(isinstance(key, str) and len(key) == 1 for key in ids):
+        raise InputError(
+            f"{path}: `stoi` has more than single characters; give a meta.pkl of a text read by characters"
+        )
+    backend = Tokenizer(models.WordLevel(dict(ids)))
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    backend.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, clean_up_tokenization_spaces=False)
