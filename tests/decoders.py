@@ -33,11 +33,11 @@ def full_tokens(made, number, prompt=PROMPT):
 
 def random_maps(outputs, width, levels, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return [Affine(torch.randn(outputs, (level + 2) * width, generator=generator)) for level in range(levels)]
+    return [Affine(torch.randn(outputs, (level + 3) * width, generator=generator)) for level in range(levels)]
 
 
 def draft(made, layer, width, listed=tiny.VOCABULARY, levels=3):
     """A draft that knows nothing: what holds of it holds by chance, which is often enough among few tokens."""
     last = made.head[-1]
     maps = random_maps(last.in_features, made.network.config.get_text_config().hidden_size, levels)
-    return Draft(layer, maps, ShortList.of(made, torch.arange(listed)), width)
+    return Draft(layer, made.layers - 1, maps, ShortList.of(made, torch.arange(listed)), width)

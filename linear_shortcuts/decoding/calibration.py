@@ -36,6 +36,7 @@ def calibrate(
     *,
     exits: Sequence[int] = (),
     draft_layer: int = 0,
+    draft_middle: int | None = None,
     draft_levels: int = 3,
     short_list: int = 8192,
     fills: Sequence[str] = ("map", "kv_map"),
@@ -43,16 +44,18 @@ def calibrate(
     """Fit what early exit and self-speculation need.
 
     rows: (n, tokens) ids of running text. exits: layers in 1..L-1 that may be left at.
-    draft_layer: E in 0..L-1, whose states drafts are made of; draft_levels: how many tokens ahead, 1 or more.
+    draft_layer: E in 0..L-1, whose states drafts are made of; draft_middle: a layer in E..L-1, whose state of the token
+        before is one source more, by default two thirds of the way up; draft_levels: how many tokens ahead, 1 or more.
     short_list: how many tokens a draft and an exit choose among, the most frequent of the rows.
     fills: what is fitted for blocks that a token does not reach: `map`, `kv_map`, both or none.
 
     Raises `InputError` for too few tokens, and for layers that the model does not have.
     """
     stack = stack_of(model)
-    _check(model, rows, exits, draft_layer, draft_levels)
+    middle = max(draft_layer, 2 * model.layers // 3) if draft_middle is None else draft_middle
+    _check(model, rows, exits, draft_layer, middle, draft_levels)
     projections = Projections(stack) if exits and "kv_map" in fills else None
-    fits = {f"draft.{level}": _Fit(model.width * (level + 2)) for level in range(draft_levels)}
+    fits = {f"draft.{level}": _Fit(model.width * (level + 3)) for level in range(draft_levels)}
     fits |= {f"exit.{layer}": _Fit(model.width) for layer in exits}
     starts = range(0, len(rows), ROWS_AT_ONCE)
     for start in tqdm(starts, desc=f"{model.name}: calibrate", unit="batch", disable=None):
@@ -61,10 +64,9 @@ def calibrate(
         for module in stack.head[:-1]:
             read = module(read)
         for level in range(draft_levels):
-            sources = [_behind(states[draft_layer], up, level + 1) for up in range(level + 1)]
-            fits[f"draft.{level}"].update(
-                [*sources, _behind(states[-1], level + 1, level + 1)], [_behind(read, 0, level + 1)]
-            )
+            drafted = [_behind(states[draft_layer], up, level + 1) for up in range(level + 1)]
+            above = [_behind(states[layer], level + 1, level + 1) for layer in (middle, -1)]
+            fits[f"draft.{level}"].update([*drafted, *above], [_behind(read, 0, level + 1)])
         for layer in exits:
             targets = states[layer + 1 :] if "map" in fills else states[-1:]
             fits[f"exit.{layer}"].update(
@@ -86,7 +88,7 @@ def calibrate(
         torch.bincount(rows.flatten(), minlength=model.vocabulary), min(short_list, model.vocabulary)
     )
     fit = {"rows": len(rows), "tokens": rows.shape[1], "skipped": SKIPPED}
-    return Shortcuts.of(model, maps, listed, draft_layer, fit)
+    return Shortcuts.of(model, maps, listed, draft_layer, middle, fit)
 
 
 def rows_of(tokenizer: Any, texts: Iterable[str], tokens: int) -> Tensor:
@@ -148,12 +150,18 @@ def _one_after_the_other(parts: Sequence[Affine]) -> Affine:
     return Affine(torch.cat([part.weight for part in parts]), torch.cat(biases))
 
 
-def _check(model: LanguageModel, rows: Tensor, exits: Sequence[int], draft_layer: int, draft_levels: int) -> None:
+def _check(
+    model: LanguageModel, rows: Tensor, exits: Sequence[int], draft_layer: int, draft_middle: int, draft_levels: int
+) -> None:
     if rows.ndim != 2 or rows.is_floating_point():
         raise InputError(f"rows are {rows.dtype} of shape {tuple(rows.shape)}; they must be ids (n, tokens)")
     if not 0 <= draft_layer < model.layers:
         raise InputError(
             f"draft_layer is {draft_layer}, but {model.name} has layers 0..{model.layers - 1} before its last"
+        )
+    if not draft_layer <= draft_middle < model.layers:
+        raise InputError(
+            f"draft_middle is {draft_middle}; it is a layer from the draft's, {draft_layer}, to {model.layers - 1}"
         )
     if draft_levels < 1:
         raise InputError(f"draft_levels is {draft_levels}; a draft looks one token ahead or more")
@@ -164,7 +172,7 @@ def _check(model: LanguageModel, rows: Tensor, exits: Sequence[int], draft_layer
     if longest is not None and rows.shape[1] > longest:
         raise InputError(f"rows have {rows.shape[1]} tokens, but {model.name} reads {longest} at most")
     seen = len(rows) * max(0, rows.shape[1] - SKIPPED - draft_levels)
-    needed = model.width * (draft_levels + 1) + 1
+    needed = model.width * (draft_levels + 2) + 1
     if seen < needed:
         raise InputError(
             f"{len(rows)} rows of {rows.shape[1]} tokens give {seen:,} to fit on, but {needed:,} are needed for "

@@ -83,6 +83,7 @@ def _load(model: Any) -> tuple[Stack, Draft, dict[str, Any]]:
             for level in range(settings["levels"])
         ]
         short_list = ShortList.of(stack, tensors["short_list"])
-        known = stack, Draft(settings["draft_layer"], levels, short_list, settings["width"]), settings
+        draft = Draft(settings["draft_layer"], settings["draft_middle"], levels, short_list, settings["width"])
+        known = stack, draft, settings
         model._linear_shortcuts = known
     return known

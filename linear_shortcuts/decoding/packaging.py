@@ -46,6 +46,7 @@ def package(
         "scale": scale,
         "cap": cap,
         "draft_layer": shortcuts.card["draft_layer"],
+        "draft_middle": shortcuts.card["draft_middle"],
         "levels": len(drafts),
         "width": min(width, len(shortcuts.short_list)),
         "costs": list(costs),

@@ -27,6 +27,7 @@ CARD = {
     "width": Whole(1, 10**6),
     "convention": str,
     "draft_layer": Whole(0, 10_000),
+    "draft_middle": Whole(0, 10_000),
     "fit": Json(),
 }
 SHORT_LIST = "short_list"
@@ -55,6 +56,7 @@ class Shortcuts:
         maps: Mapping[str, Affine],
         short_list: Tensor,
         draft_layer: int,
+        draft_middle: int,
         fit: Mapping[str, Any],
     ) -> Shortcuts:
         """Shortcuts just fitted for a model; fit: on what, as JSON can hold it."""
@@ -64,6 +66,7 @@ class Shortcuts:
             "width": model.width,
             "convention": CONVENTION,
             "draft_layer": draft_layer,
+            "draft_middle": draft_middle,
             "fit": dict(fit),
             "versions": versions(),
         }
@@ -88,7 +91,8 @@ class Shortcuts:
         fitted = sum(name.startswith("draft.") for name in self.maps)
         maps = [self.maps[f"draft.{level}"] for level in range(min(fitted, fitted if levels is None else levels))]
         short_list = ShortList.of(stack, self.short_list)
-        return Draft(self.card["draft_layer"], maps, short_list, min(width, len(self.short_list)))
+        layer, middle = self.card["draft_layer"], self.card["draft_middle"]
+        return Draft(layer, middle, maps, short_list, min(width, len(self.short_list)))
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Shortcuts:
         """The same on a device, in the precision of a model's own arithmetic."""

@@ -26,15 +26,17 @@ class Draft:
     """How tokens are guessed.
 
     layer: E, the blocks that a guess runs through; 0: none.
+    middle: a layer in E..L-1, whose state of the token above the root is read beside its h_L.
     levels: the map of each level of the tree, from the states one after the other of the token at layer E, of those
-        above it up to the root, nearest first, and at last of h_L of the token above the root; to what the head's last
-        module reads there, the normalised h_L.
+        above it up to the root, nearest first, and at last of h_middle and h_L of the token above the root; to what the
+        head's last module reads there, the normalised h_L.
     short_list: the tokens among which a guess chooses.
     width: nodes of a level that have children, and the most that one has.
     least: guessing ends where the chance that one of a level holds is thought to be below this.
     """
 
     layer: int
+    middle: int
     levels: Sequence[Affine]
     short_list: ShortList
     width: int = 4
@@ -56,42 +58,45 @@ def speculative(
     """
     device, cache = stack.network.device, new_cache()
     calls = stack.prepare(torch.tensor([list(prompt)], device=device), 0)
-    last = stack.run(calls, calls.states, 0, stack.layers, cache)[0, -1]
-    token = choose(stack.decode(last))
+    middles = stack.run(calls, calls.states, 0, draft.middle, cache)
+    ends = stack.run(calls, middles, draft.middle, stack.layers, cache)
+    above, token = torch.cat([middles[0, -1], ends[0, -1]]), choose(stack.decode(ends[0, -1]))
     yield Step((token,), (stack.layers,))
     past = len(prompt)
     while True:
         room = len(costs) if most is None else most - past
-        tree, states = _guess(stack, Tree([token]), last, draft, past, room, cache)
+        tree, states = _guess(stack, Tree([token]), above, draft, past, room, cache)
         nodes = tree.worth(costs)
         tree = tree.only(nodes)
         keep(cache, past, nodes, range(draft.layer))
         calls = _calls(stack, tree, past, 0)
         states = states[:, nodes] if draft.layer else calls.states
-        ends = stack.run(calls, states, draft.layer, stack.layers, cache)[0]
-        logits = stack.decode(ends)
+        middles = stack.run(calls, states, draft.layer, draft.middle, cache)
+        ends = stack.run(calls, middles, draft.middle, stack.layers, cache)
+        logits = stack.decode(ends[0])
         path, made = [0], [choose(logits[0])]
         while (held := _child(tree, path[-1], made[-1])) is not None:
             path.append(held)
             made.append(choose(logits[held]))
         keep(cache, past, path)
-        past, last, token = past + len(path), ends[path[-1]], made[-1]
+        past, token, end = past + len(path), made[-1], path[-1]
+        above = torch.cat([middles[0, end], ends[0, end]])
         yield Step(tuple(made), (stack.layers,) * len(made), len(tree.tokens) - 1)
 
 
 def _guess(
-    stack: Stack, tree: Tree, last: Tensor, draft: Draft, past: int, room: int, cache: DynamicCache
+    stack: Stack, tree: Tree, above: Tensor, draft: Draft, past: int, room: int, cache: DynamicCache
 ) -> tuple[Tree, Tensor]:
     """A tree of guesses below the root, and the states (1, nodes, d) at the draft's layer of its nodes.
 
     Of all of them, but for a draft of layer 0: those of the deepest level, below which none is guessed, are left out.
-    last: h_L of the token above the root, (d,). room: the most tokens from the root down.
+    above: h_middle and h_L of the token above the root, (2 d,). room: the most tokens from the root down.
     """
     levels = draft.levels[: max(0, room - 1)]
     width = draft.width if stack.branches(past + 1 + draft.width * len(levels)) else 1
     states, frontier = _enter(stack, tree, past, 0, draft.layer, cache), [0]
     for deep, level in enumerate(levels, 1):
-        read = torch.stack([torch.cat([*states[0, tree.way(node)], last]) for node in frontier])
+        read = torch.stack([torch.cat([*states[0, tree.way(node)], above]) for node in frontier])
         logits = stack.bound(draft.short_list.head(level(read)))
         best = torch.softmax(logits.float(), dim=-1).topk(width)
         tokens = draft.short_list.ids[best.indices]

@@ -51,9 +51,10 @@ def test_every_map_is_what_scikit_learn_fits():
     for source, block in ((1, 1), (1, 2), (2, 2)):
         keys_values = torch.cat([flat(gave[block, "k_proj"]), flat(gave[block, "v_proj"])], dim=1)
         agrees(shortcuts.maps[f"kv_map.{source}.{block}"], flat(states[source]), keys_values)
-    one = torch.cat([flat(states[1], 0, 1), flat(states[last], 1, 1)], dim=1)
+    one = torch.cat([flat(states[1], 0, 1), flat(states[2], 1, 1), flat(states[last], 1, 1)], dim=1)
     agrees(shortcuts.maps["draft.0"], one, flat(read, 0, 1))
-    two = torch.cat([flat(states[1], 0, 2), flat(states[1], 1, 2), flat(states[last], 2, 2)], dim=1)
+    above = [flat(states[2], 2, 2), flat(states[last], 2, 2)]
+    two = torch.cat([flat(states[1], 0, 2), flat(states[1], 1, 2), *above], dim=1)
     agrees(shortcuts.maps["draft.1"], two, flat(read, 0, 2))
     assert len(shortcuts.maps) == 2 + 2 + 1 + 3
     assert shortcuts.exits == [1, 2]
@@ -64,8 +65,9 @@ def test_every_map_is_what_scikit_learn_fits():
     [
         ({"exits": [3]}, "exits name layer 3; llama can be left at the layers 1..2"),
         ({"draft_layer": 3}, "draft_layer is 3, but llama has layers 0..2 before its last"),
+        ({"draft_layer": 1, "draft_middle": 0}, "draft_middle is 0; it is a layer from the draft's, 1, to 2"),
         ({"draft_levels": 0}, "draft_levels is 0; a draft looks one token ahead or more"),
-        ({"rows": ROWS[:3]}, "3 rows of 20 tokens give 27 to fit on, but 97 are needed"),
+        ({"rows": ROWS[:3]}, "3 rows of 20 tokens give 27 to fit on, but 121 are needed"),
         ({"rows": ROWS.float()}, "rows are torch.float32"),
         ({"rows": torch.ones(4, 40, dtype=torch.int64)}, "rows have 40 tokens, but llama reads 32 at most"),
     ],
