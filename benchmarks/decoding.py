@@ -2,6 +2,7 @@
 
 Reads   a model, its shortcuts (from `linear-shortcuts generate --calibrate`), articles to take prompts from
 Writes  OUT, one JSON line a prompt: seconds of each contender; a killed run goes on where it was
+        docs/results/decoding.jsonl and the table of docs/PERFORMANCE.md, with --keep
 
 It says whose tokens are those of greedy decoding. Ratios are taken prompt by prompt, between runs side by side; their
 median is shown; `--processor-time` counts what one thread used in place of what passed, for cores that are shared.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import shutil
 import statistics
 import textwrap
 import time
@@ -25,9 +27,12 @@ import torch
 from tqdm import tqdm
 
 from linear_shortcuts.decoding import Shortcuts, check_costs, generate
+from linear_shortcuts.files import documents
 from linear_shortcuts.models import LanguageModel, load_model, load_tokenizer, pack
 
 PROMPT = 96  # tokens
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+KEPT, PAGE = DOCS / "results" / "decoding.jsonl", DOCS / "PERFORMANCE.md"
 
 
 def prompts(tokenizer: Any, articles: Path, number: int) -> Iterator[tuple[str, list[int]]]:
@@ -90,21 +95,25 @@ def report(records: list[dict[str, Any]]) -> str:
     """A table: of every kind and contender the ratio of times to the faster of `generate` and `full`, pair by pair."""
     lines = [
         "| prompts | contender | times as fast | 95 % | same tokens | tokens a pass |",
-        "|---|---|---|---|---|---|",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
-    for kind in sorted({record["kind"] for record in records}):
-        some = [record for record in records if record["kind"] == kind]
+    kinds = sorted({record["kind"] for record in records})
+    for kind in [*kinds, "all"]:
+        some = [record for record in records if kind in (record["kind"], "all")]
         for name in some[0]["seconds"]:
-            ratios = [fastest(r["seconds"]) / r["seconds"][name] for r in some]
-            middle, low, high = interval(ratios)
+            middle, low, high = interval([fastest(r["seconds"]) / r["seconds"][name] for r in some])
             same = sum(r["same"][name] for r in some)
-            passes = statistics.mean(
-                r["tokens"] / r["passes"][name] if r["passes"][name] else float("nan") for r in some
-            )
+            passes = [r["tokens"] / r["passes"][name] for r in some if r["passes"][name]]
+            held = f"{statistics.mean(passes):.2f}" if passes else ""
             lines.append(
-                f"| {kind} | {name} | {middle:.2f} | {low:.2f} to {high:.2f} | {same}/{len(some)} | {passes:.2f} |"
+                f"| {kind} | {name} | {middle:.2f} | {low:.2f} to {high:.2f} | {same} of {len(some)} | {held} |"
             )
     return "\n".join(lines)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The records of a run."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def main() -> None:
@@ -117,6 +126,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=8, help="of each kind (default: 8)")
     parser.add_argument("--new-tokens", type=int, default=64, help="default: 64")
     parser.add_argument("--without", nargs="*", default=[], help="contenders to leave out, not full")
+    parser.add_argument("--keep", action="store_true", help="put what was found into docs/ when all is done")
     parser.add_argument("--processor-time", action="store_true", help="for one thread beside other work")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -126,7 +136,7 @@ def main() -> None:
     shortcuts = Shortcuts.load(args.shortcuts, model)
     costs = check_costs(model, clock=clock)
     print("ms of a check of 1, 2, … tokens:", [round(cost * 1000, 1) for cost in costs], flush=True)
-    done = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    done = read(args.out) if args.out.exists() else []
     ways = contenders(model, shortcuts, costs, args.new_tokens)
     ways = {name: way for name, way in ways.items() if name not in args.without}
     todo = list(prompts(tokenizer, args.articles, args.prompts))[len(done) :]
@@ -143,6 +153,9 @@ def main() -> None:
         with args.out.open("a") as out:
             out.write(json.dumps(record) + "\n")
     print(report(done))
+    if args.keep:
+        shutil.copyfile(args.out, KEPT)
+        documents.fill(PAGE, {"decoding": report(read(KEPT))})
 
 
 if __name__ == "__main__":

@@ -72,6 +72,12 @@ def test_the_tables_of_alternation_are_those_of_the_numbers_kept():
     assert len(parts) >= 4
 
 
+def test_the_table_of_decoding_is_that_of_the_prompts_kept():
+    made = runpy.run_path(str(REPOSITORY / "benchmarks" / "decoding.py"))
+    page = made["PAGE"].read_text(encoding="utf-8")
+    assert documents.filled(page, {"decoding": made["report"](made["read"](made["KEPT"]))}, "PERFORMANCE.md") == page
+
+
 def test_the_tables_of_real_models_are_those_of_the_numbers_kept():
     made = runpy.run_path(str(REPOSITORY / "benchmarks" / "results_page.py"))
     for path, parts in (("docs/RESULTS.md", made["parts"]()), ("README.md", made["readme_parts"]())):
