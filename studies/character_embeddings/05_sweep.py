@@ -1,7 +1,7 @@
-"""Train one network of the sweep over block sizes and embedding sizes, or all of them.
+"""Train one network of the sweep over block sizes and embedding sizes, or all of them, from every seed.
 
 Reads   studies/character_embeddings/data/SOURCE/names.pickle, vocabulary.json   from stage 01
-Writes  studies/character_embeddings/data/SOURCE/sweep/block_N_embedding_M.json   sizes, parameters and losses
+Writes  studies/character_embeddings/data/SOURCE/sweep/block_N_embedding_M.json   a row a seed: parameters, losses
 
 The device is the CPU unless you name another: the fastest for so small a network.
 
@@ -43,17 +43,17 @@ def main() -> None:
     sizes = [(block_size, embedding) for block_size in blocks for embedding in embeddings]
     for block_size, embedding in tqdm(sizes, desc=f"{settings.names}: sweep", unit="network", disable=None):
         train, validation = data.pairs(block_size)
-        shape = replace(settings.network, embedding=embedding)
-        model = network.new_network(len(data.vocabulary), block_size, shape, settings.seed)
-        parameters = network.summarize(model).parameters
-        device = training.device_of(args.device)
-        last = training.train(model, train, validation, settings.training, settings.seed, device).epochs[-1]
-        losses = {"train": last["train"], "validation": last["validation"]}
-        line = {"block_size": block_size, "embedding": embedding, "parameters": parameters, **losses}
-        artifacts.save_json(study.Folders(settings.names).sweep(block_size, embedding), line)
-        print(
-            f"{settings.names}: block {block_size}, embedding {embedding}: {last['validation']:.4f} nats per character"
-        )
+        shape, device = replace(settings.network, embedding=embedding), training.device_of(args.device)
+        rows = []
+        for seed in settings.sweep.seeds:
+            model = network.new_network(len(data.vocabulary), block_size, shape, seed)
+            sizes_of = {"block_size": block_size, "embedding": embedding, "seed": seed}
+            last = training.train(model, train, validation, settings.training, seed, device).epochs[-1]
+            losses = {"train": last["train"], "validation": last["validation"]}
+            rows.append({**sizes_of, "parameters": network.summarize(model).parameters, **losses})
+        artifacts.save_json(study.Folders(settings.names).sweep(block_size, embedding), rows)
+        found = ", ".join(f"{row['validation']:.4f}" for row in rows)
+        print(f"{settings.names}: block {block_size}, embedding {embedding}: {found} nats per character")
 
 
 if __name__ == "__main__":

@@ -198,6 +198,23 @@ def test_parameters_are_those_of_the_published_networks(vocabulary, embedding, p
         assert "size of the parameters: 0.02 MB" in str(summary)
 
 
+@pytest.mark.parametrize(("block_size", "embedding", "batch"), [(3, 10, 32), (5, 3, 7)])
+def test_the_summary_counts_as_torchinfo_does(block_size, embedding, batch):
+    torchinfo = pytest.importorskip("torchinfo")
+    network = CharacterModel(29, block_size, embedding, 64)
+    ours = summarize(network, batch)
+    theirs = torchinfo.summary(network, (batch, block_size), dtypes=[torch.int64], verbose=0)
+    assert ours.parameters == theirs.total_params
+    assert ours.multiply_adds == theirs.total_mult_adds
+    assert ours.size == theirs.total_param_bytes
+    assert ours.input_size == 8 * batch * block_size  # to which torchinfo adds the bytes of a Python list
+    assert ours.pass_size == theirs.total_output_bytes > 0
+    assert (
+        f"size in all: {(ours.input_size + theirs.total_output_bytes + theirs.total_param_bytes) / 1e6:.2f} MB"
+        in str(ours)
+    )
+
+
 def test_the_network_knows_the_order_of_its_context_and_its_block_size():
     network = new_network(7, 3, Network(embedding=2, width=5), seed=0)
     one, other = network(torch.tensor([[2, 3, 4], [3, 2, 4]]))
@@ -394,7 +411,11 @@ def test_vectors_are_shown_as_they_are_or_by_their_principal_components(made_up)
     assert vectors.three_dimensions(rng.normal(size=(9, 1)))[0].shape == (9, 3)
     with pytest.raises(InputError, match="tsne.perplexity is 9 but there are 9 characters"):
         vectors.tsne(three, 9, 0)
-    assert vectors.tsne(three, 3, 0).tobytes() == vectors.tsne(three, 3, 0).tobytes()
+    for method in vectors.METHODS:
+        assert vectors.tsne(three, 3, 0, method).tobytes() == vectors.tsne(three, 3, 0, method).tobytes()
+    sklearn = pytest.importorskip("sklearn.manifold")  # with the publication's settings: all others are its defaults
+    published = sklearn.TSNE(perplexity=3, random_state=42).fit_transform(three.astype(np.float64))
+    np.testing.assert_allclose(vectors.tsne(three, 3, 42, "barnes_hut"), published, rtol=1e-3, atol=1e-2)
 
 
 def test_distances_between_vowels_and_consonants_are_means():
@@ -491,6 +512,7 @@ def changed(folder, **changes):
         ({"training__decay": "weights"}, "did you mean 'weights-only'"),
         ({"sampling__min_length": 31}, "min_length is 31 but max_length is 30"),
         ({"sweep__block_sizes": [0]}, "block_sizes is [0]"),
+        ({"sweep__seeds": [1, 1]}, "seeds is [1, 1]; list different numbers of at least 0"),
         ({"sources__surnames__paths": []}, "it must be a list of at least one"),
         ({"seed": "x"}, "seed is 'x'; it must be a whole number"),
     ],
@@ -535,7 +557,7 @@ def small_study(folder):
     target.parent.mkdir(parents=True)
     changed(
         target.parent, sources__generated__number=200, training__epochs=2, orders=[2, 3, 4],
-        sweep={"block_sizes": [1, 2], "embeddings": [2, 4]},
+        sweep={"block_sizes": [1, 2], "embeddings": [2, 4], "seeds": [42, 7]},
     )  # fmt: skip
 
 
@@ -601,6 +623,15 @@ def check_report(folder, found):
         metrics
     )
     assert metrics["names"] == 200
+    sweep = json.loads((folder / "tables/generated/sweep.json").read_text())
+    assert [(row["block_size"], row["seed"]) for row in sweep[:2]] == [(1, 42), (1, 7)]
+    assert len({row["validation"] for row in sweep}) == len(sweep) == 2 * 2 * 2
+    own = [row["validation"] for row in sweep if (row["block_size"], row["embedding"]) == (2, 4)]
+    assert metrics["sweep"]["block_2_embedding_4"]["validation"] == pytest.approx(sum(own) / 2)
+    places = json.loads((folder / "tables/generated/tsne.json").read_text())
+    assert [row["method"] for row in places] == ["exact"] * metrics["vocabulary"] + ["barnes_hut"] * metrics[
+        "vocabulary"
+    ]
     with open(folder / "tables/generated/baselines.csv", newline="") as file:
         rows = {row["model"]: row for row in csv.DictReader(file)}
     assert float(rows["network"]["validation"]) == metrics["mlp"]

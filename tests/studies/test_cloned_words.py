@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,15 +18,16 @@ import yaml
 from hypothesis import given, settings, strategies as st
 from refusal import refusal
 from scipy.spatial.distance import cdist
+from scipy.stats import ttest_rel
 
 from linear_shortcuts import InputError, load_tokenizer
 from linear_shortcuts.files import artifacts
 from linear_shortcuts.files.partial import Partial
 from linear_shortcuts.settings.params import read_params
-from tied_embeddings import clones, language_models as lm, text_model
+from tied_embeddings import clones, language_models as lm, repeats, results, text_model, trained_models
 from tied_embeddings.clones import ClonedText, most_common_words, random_pairs, read_words, word_ids
 from tied_embeddings.dataset import IGNORED
-from tied_embeddings.text_settings import Clones, Encoder, LanguageModels, TextTraining
+from tied_embeddings.text_settings import Clones, Encoder, LanguageModels, Repeats, TextTraining
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STUDY = REPOSITORY / "studies" / "tied_embeddings"
@@ -526,6 +528,91 @@ def test_a_shape_is_trained_with_the_share_of_warm_up_and_full_rows_that_the_pro
         replace(LITTLE, steps={"tiny-gpt2": 4})
     with pytest.raises(InputError, match=r"steps.tiny-bert is 0"):
         replace(LITTLE, steps={"tiny-bert": 0})
+
+
+# --- several seeds, and models that others trained ----------------------------------------------------------
+
+SHORT = Repeats(seeds=(1, 2), clones=3, language_models={"tiny-gpt2": 2})
+
+
+def test_the_numbers_of_a_training_are_those_of_its_record(text, tmp_path):
+    one = repeats.clone_settings(SMALL, SHORT, seed=2)
+    assert (one.seed, one.training.steps) == (2, 3)
+    with Partial("a", "b", {}, root=tmp_path, code=__file__) as partial:
+        numbers = repeats.clone_numbers(text, one, False, partial, lambda step, loss: None)
+    with Partial("a", "c", {}, root=tmp_path, code=__file__) as partial:
+        model, record = text_model.train(text, one, False, partial)
+    words = len(text.words)
+    own = model.output_embeddings.weight.detach()[text.pairs].double().numpy()
+    twins, others = [(n, n + words) for n in range(words)], clones.random_pairs(words, 4, 2).tolist()
+    apart = [np.mean([np.linalg.norm(own[i] - own[j]) for i, j in pairs]) for pairs in (twins, others)]
+    expected = apart[0] / apart[1]
+    assert numbers["output, clone / other word"] == pytest.approx(expected, rel=1e-5)
+    assert numbers[repeats.LOSS] == record.lines[-1]["loss"] - record.lines[-1]["coin"]
+    rows = repeats.rows_of("x", 2, False, numbers)
+    assert {(row["experiment"], row["variant"], row["seed"]) for row in rows} == {("x", "untied", 2)}
+
+
+def test_a_seed_is_named_once():
+    with pytest.raises(InputError, match=r"repeats.seeds is \[1, 1\]; name each once"):
+        Repeats(seeds=(1, 1), clones=3, language_models={})
+
+
+def test_the_table_of_seeds_holds_a_paired_test():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(5, 2))
+    rows = [
+        {"experiment": "e", "what": "loss", "variant": variant, "seed": seed, "value": values[seed, column]}
+        for seed in reversed(range(5))
+        for column, variant in enumerate(("untied", "tied"))
+    ]
+    test = ttest_rel(values[:, 0], values[:, 1])
+    low, high = test.confidence_interval()
+    mean = (values[:, 0] - values[:, 1]).mean()
+    line = results.seed_table(rows).splitlines()[-1]
+    assert f"| {mean:+.3f} [{low:+.3f}, {high:+.3f}] | {test.pvalue:.2g} |" in line
+    assert line.endswith(" ".join(f"{one - other:+.2f}" for one, other in values) + " |")
+
+
+def test_vectors_made_of_a_role_follow_it_and_no_other():
+    """Where the text leaves nothing to guess: each token's vector is the square roots of what follows it."""
+    length, tokens = 40, 24
+    rows = torch.randint(tokens, (400, length), generator=generator(3))
+    rows[:, 1::2] = (5 * rows[:, ::2] + rows[:, 1::2] % 3) % tokens  # what follows depends on the token
+    following = torch.zeros(tokens, tokens)
+    for row in rows.tolist():
+        for _, token, after in zip(row, row[1:], row[2:], strict=False):
+            following[token, after] += 1
+    vectors = (following / following.sum(1, keepdim=True)).sqrt()
+    noise = torch.randn(tokens, 8, generator=generator(4))
+    found = {(row["one"], row["other"]): row for row in follow_rows(rows, {"input": vectors, "output": noise})}
+    right, wrong = found["input vectors", "input role"], found["output vectors", "input role"]
+    assert right["correlation"] == pytest.approx(1)
+    assert right["shared"] == pytest.approx(1)
+    assert wrong["low"] < 0 < wrong["high"]
+    assert ("input vectors", "output vectors") in found
+
+
+def follow_rows(rows, vectors):
+    class Reader:
+        all_special_ids = ()
+        name_or_path = "reader"
+
+        def __call__(self, texts, **options):
+            return {"input_ids": rows.tolist()}
+
+    subject = SimpleNamespace(embeddings=lambda: vectors, tokenizer=Reader(), causal=True)
+    settings = SimpleNamespace(tokens=24, neighbors=3)
+    return trained_models.follow(subject, SENTENCES, settings)
+
+
+def test_the_jackknife_gives_the_interval_of_a_mean():
+    values = torch.randn(60, generator=generator(), dtype=torch.float64)
+    low, high = trained_models.interval(lambda kept: float(values[kept].mean()), 60)
+    groups = torch.stack([values[group::20].mean() for group in range(20)])  # of equal size: the usual t interval
+    half = 2.093024 * float(groups.std()) / 20**0.5
+    assert (low + high) / 2 == pytest.approx(float(values.mean()))
+    assert (high - low) / 2 == pytest.approx(half, rel=1e-5)
 
 
 # --- the stages ----------------------------------------------------------------------------------------------

@@ -14,4 +14,5 @@ Read the modules in this order:
     linearity    how close linear maps come to the network
     data, logs   what the stages saved, print and log
     figures, report   what readers see
+    results      the table of the README that is made from metrics
 """

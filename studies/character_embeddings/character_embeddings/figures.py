@@ -13,6 +13,7 @@ from mpl_toolkits.mplot3d.proj3d import proj_transform
 
 from character_embeddings.gradient import Demonstration
 from character_embeddings.network import CharacterModel
+from character_embeddings.vectors import METHODS
 from character_embeddings.vocabulary import UNKNOWN, Vocabulary
 from linear_shortcuts.figures.printing import (
     BLUE,
@@ -69,32 +70,50 @@ def _baselines(axis: Axes, counted: Mapping[str, float]) -> None:
 
 
 def embeddings(
-    points: np.ndarray, plane: np.ndarray, tokens: Sequence[str], kinds: Sequence[str], axes: str, about: str
+    points: np.ndarray,
+    planes: Mapping[str, np.ndarray],
+    tokens: Sequence[str],
+    kinds: Sequence[str],
+    axes: str,
+    about: str,
 ) -> Figure:
-    """The characters in three dimensions, (V, 3), and in the plane by t-SNE, (V, 2)."""
+    """The characters in three dimensions, (V, 3), and in the plane by each method of t-SNE, (V, 2)."""
     # A bare dot or bar would hardly be seen as a label.
     labels = ["?" if token == UNKNOWN else token if token.isalnum() else f"“{token}”" for token in tokens]
     colors = [KINDS[kind][0] for kind in kinds]
     with plt.rc_context({**STYLE, "axes.axisbelow": True}):
-        figure = plt.figure(figsize=(PAGE, 3.8))
-        space: Any = figure.add_subplot(1, 2, 1, projection="3d")
+        figure = plt.figure(figsize=(PAGE, 5.6))
+        grid = figure.add_gridspec(len(planes), 2)
+        space: Any = figure.add_subplot(grid[:, 0], projection="3d")
+        flats = {method: figure.add_subplot(grid[row, 1]) for row, method in enumerate(planes)}
         space.set_title(f"in three dimensions: {axes}")
         space.tick_params(labelsize=6, pad=-3)
+        space.locator_params(nbins=4)
         space.view_init(elev=ELEVATION, azim=clearest_view(points, kinds))
-        flat = figure.add_subplot(1, 2, 2)
         for kind, (color, mark) in KINDS.items():
             chosen = np.array([other == kind for other in kinds])
             space.scatter(*points[chosen].T, color=color, marker=mark, s=7, depthshade=False, alpha=0.6)
-            flat.scatter(plane[chosen, 0], plane[chosen, 1], color=color, marker=mark, s=10, alpha=0.5, label=kind)
-        flat.set_aspect("equal", adjustable="datalim")
-        flat.margins(0.1)
-        flat.set_title("in the plane: t-SNE")
-        label_below(figure, flat, 3)
+            for method, flat in flats.items():
+                flat.scatter(
+                    planes[method][chosen, 0],
+                    planes[method][chosen, 1],
+                    color=color,
+                    marker=mark,
+                    s=10,
+                    alpha=0.5,
+                    label=kind,
+                )
+        for method, flat in flats.items():
+            flat.set_aspect("equal", adjustable="datalim")
+            flat.margins(0.1)
+            flat.set_title(f"in the plane: {METHODS[method]}")
+        label_below(figure, [*flats.values()][-1], 3)
         figure.suptitle(f"The learned vectors of the characters, {about}")
         figure.draw_without_rendering()
         seen = np.stack(proj_transform(*points.T, space.get_proj())[:2], axis=1)
         label_points(space, seen, labels, colors)
-        label_points(flat, plane, labels, colors)
+        for method, flat in flats.items():
+            label_points(flat, planes[method], labels, colors)
     return figure
 
 
@@ -152,23 +171,29 @@ def gradient_identity(shown: Demonstration) -> Figure:
 
 
 def sweep(records: Table, counted: Mapping[str, float], about: str) -> Figure:
-    """Validation loss over the size of the embedding, a line a block size."""
+    """Validation loss over the size of the embedding, a line a block size: mean over seeds, and every seed."""
     blocks = sorted({record["block_size"] for record in records})
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(COLUMN, 3.4))
         colors = plt.get_cmap("cividis")(np.linspace(0, 0.85, len(blocks)))
         for number, (block, color) in enumerate(zip(blocks, colors, strict=True)):
-            chosen = sorted((r["embedding"], r["validation"]) for r in records if r["block_size"] == block)
-            axis.plot(
-                *zip(*chosen, strict=True), "-", marker="os^Dv"[number % 5], color=color, label=f"block size {block}"
-            )
+            cells: dict[int, list[float]] = {}
+            for record in records:
+                if record["block_size"] == block:
+                    cells.setdefault(record["embedding"], []).append(record["validation"])
+            own, mark = sorted(cells), "os^Dv"[number % 5]
+            axis.plot(own, [np.mean(cells[size]) for size in own], "-", color=color, label=f"block size {block}")
+            for size in own:
+                axis.scatter([size] * len(cells[size]), cells[size], marker=mark, s=9, color=color, alpha=0.7)
         _baselines(axis, counted)
         sizes = sorted({record["embedding"] for record in records})
         axis.set_xscale("log")
         axis.set_xticks(sizes, [str(size) for size in sizes])
         axis.xaxis.set_minor_locator(NullLocator())
         axis.set(
-            xlabel="embedding size", ylabel="validation loss (nats)", title=f"Block size and embedding size,\n{about}"
+            xlabel="embedding size",
+            ylabel="validation loss (nats)",
+            title=f"Block size and embedding size,\n{about}; every seed, and lines of means",
         )
         axis.yaxis.set_major_formatter(FormatStrFormatter("%.2f"))
         label_below(figure, axis, 2)

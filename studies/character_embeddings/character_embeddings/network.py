@@ -116,13 +116,19 @@ class Layer:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a network is made of, for one batch; sizes in bytes."""
+    """What a network is made of, for one batch; sizes in bytes, as torchinfo counts them.
+
+    size: of the parameters. input_size: of the ids. pass_size: of what layers with parameters put out, and of its
+    gradients.
+    """
 
     layers: list[Layer]
     batch: int
     trainable: int
     frozen: int
     size: int
+    input_size: int
+    pass_size: int
 
     @property
     def parameters(self) -> int:
@@ -144,7 +150,10 @@ class Summary:
                 lines[0], rule, *lines[1:], rule,
                 f"parameters {self.parameters:,}: {self.trainable:,} trainable, {self.frozen:,} not",
                 f"multiply-adds for a batch of {self.batch}: {self.multiply_adds / 1e6:.2f} M",
+                f"size of the input: {self.input_size / 1e6:.2f} MB",
+                f"size of the forward and backward pass: {self.pass_size / 1e6:.2f} MB",
                 f"size of the parameters: {self.size / 1e6:.2f} MB",
+                f"size in all: {(self.input_size + self.pass_size + self.size) / 1e6:.2f} MB",
             ]
         )  # fmt: skip
 
@@ -152,24 +161,27 @@ class Summary:
 def summarize(network: CharacterModel, batch: int = 32) -> Summary:
     """Run a batch through the network and record what each layer puts out."""
     layers: list[Layer] = []
+    outputs: list[int] = []
+
+    def record(name: str, module: nn.Module, output: Tensor) -> None:
+        layers.append(Layer(f"{name} ({type(module).__name__})", tuple(output.shape), _count(module)))
+        outputs.append(output.nbytes if _count(module) else 0)
+
     hooks = [
-        module.register_forward_hook(
-            lambda module, _, output, name=name: layers.append(
-                Layer(f"{name} ({type(module).__name__})", tuple(output.shape), _count(module))
-            )
-        )
+        module.register_forward_hook(lambda module, _, output, name=name: record(name, module, output))
         for name, module in network.named_children()
     ]
+    ids = torch.zeros(batch, network.block_size, dtype=torch.int64)
     try:
         with torch.inference_mode():
-            network(torch.zeros(batch, network.block_size, dtype=torch.int64))
+            network(ids)
     finally:
         for hook in hooks:
             hook.remove()
     parameters = list(network.parameters())
     trainable = sum(p.numel() for p in parameters if p.requires_grad)
     size = sum(p.numel() * p.element_size() for p in parameters)
-    return Summary(layers, batch, trainable, _count(network) - trainable, size)
+    return Summary(layers, batch, trainable, _count(network) - trainable, size, ids.nbytes, 2 * sum(outputs))
 
 
 def _count(module: nn.Module) -> int:

@@ -71,9 +71,10 @@ def load(settings: Settings) -> Found:
         steps={key: [line[key] for line in steps] for key in ("loss", "running")},
         epochs=_read_lines(folders.model / "validation_log.jsonl"),
         sweep=[
-            artifacts.load_json(folders.sweep(block_size, embedding), made_by=f"{SCRIPTS}/05_sweep.py")
+            row
             for block_size in settings.sweep.block_sizes
             for embedding in settings.sweep.embeddings
+            for row in artifacts.load_json(folders.sweep(block_size, embedding), made_by=f"{SCRIPTS}/05_sweep.py")
         ],
         maps=artifacts.load_json(folders.maps / "scores.json", made_by=f"{SCRIPTS}/06_fit_maps.py"),
     )
@@ -111,6 +112,7 @@ def tables_of(found: Found, settings: Settings) -> dict[str, Table]:
         "baselines": baselines(found),
         "epochs": found.epochs,
         "sweep": found.sweep,
+        "sweep_means": sweep_means(found.sweep),
         "maps": found.maps,
         "neighbours": vectors.neighbours(found.vectors, found.data.vocabulary),
         "distances": [vectors.separation(found.vectors, found.data.vocabulary)],
@@ -120,10 +122,31 @@ def tables_of(found: Found, settings: Settings) -> dict[str, Table]:
 
 
 def _points(found: Found, settings: Settings) -> Table:
-    points = vectors.tsne(found.vectors, settings.tsne.perplexity, settings.seed)
+    """One row a method and character: where t-SNE puts it."""
+    vocabulary, rows = found.data.vocabulary, []
+    for method in vectors.METHODS:
+        points = vectors.tsne(found.vectors, settings.tsne.perplexity, settings.seed, method)
+        for number, (token, (x, y)) in enumerate(zip(vocabulary.tokens, points, strict=True)):
+            about = {"method": method, "character": token, "kind": vectors.kind(vocabulary, number)}
+            rows.append({**about, "x": float(x), "y": float(y)})
+    return rows
+
+
+def sweep_means(sweep: Table) -> Table:
+    """One row a block size and embedding size: mean validation loss over seeds, the least and the most."""
+    cells: dict[tuple[int, int], list[float]] = {}
+    for row in sweep:
+        cells.setdefault((row["block_size"], row["embedding"]), []).append(row["validation"])
     return [
-        {"character": token, "kind": vectors.kind(found.data.vocabulary, number), "x": float(x), "y": float(y)}
-        for number, (token, (x, y)) in enumerate(zip(found.data.vocabulary.tokens, points, strict=True))
+        {
+            "block_size": block_size,
+            "embedding": embedding,
+            "seeds": len(values),
+            "validation": float(np.mean(values)),
+            "least": min(values),
+            "most": max(values),
+        }
+        for (block_size, embedding), values in cells.items()
     ]
 
 
@@ -146,6 +169,12 @@ def metrics_of(found: Found) -> dict[str, Any]:
             f"{row['source']}_{row['target']}": {key: row[key] for key in ("r2", "precision_at_1", "kl", "loss")}
             for row in found.maps
         },
+        "sweep": {
+            f"block_{row['block_size']}_embedding_{row['embedding']}": {
+                key: row[key] for key in ("validation", "least", "most")
+            }
+            for row in sweep_means(found.sweep)
+        },
     }
 
 
@@ -164,7 +193,7 @@ def plot_tables(found: Found) -> dict[str, Table]:
                 "panel": "validation",
                 "value": line["validation"],
             }
-            for line in found.sweep
+            for line in sweep_means(found.sweep)
         ],
     }
 
@@ -180,11 +209,14 @@ def figures_of(found: Found, records: Mapping[str, Table]) -> dict[str, Figure]:
     losses = {FIGURE_NAMES[row["order"]]: row["validation"] for row in found.counts}
     vocabulary = found.data.vocabulary
     points, axes = vectors.three_dimensions(found.vectors)
-    plane = [(row["x"], row["y"]) for row in records["tsne"]]
+    planes = {
+        method: np.array([(row["x"], row["y"]) for row in records["tsne"] if row["method"] == method])
+        for method in vectors.METHODS
+    }
     kinds = [vectors.kind(vocabulary, number) for number in range(len(vocabulary))]
     return {
         "losses": figures.losses(found.steps, found.epochs, losses, about),
-        "embeddings": figures.embeddings(points, np.array(plane), vocabulary.tokens, kinds, axes, about),
+        "embeddings": figures.embeddings(points, planes, vocabulary.tokens, kinds, axes, about),
         "gradient": figures.gradient_identity(demonstration()),
         "architecture": figures.architecture(found.network, vocabulary, *_example(found)),
         "sweep": figures.sweep(found.sweep, losses, about),

@@ -73,12 +73,13 @@ class Tsne:
 class Sweep:
     block_sizes: tuple[int, ...] = field(metadata={"nonempty": True})
     embeddings: tuple[int, ...] = field(metadata={"nonempty": True})
+    seeds: tuple[int, ...] = field(metadata={"nonempty": True})
 
     def __post_init__(self) -> None:
-        for key in ("block_sizes", "embeddings"):
+        for key, least in (("block_sizes", 1), ("embeddings", 1), ("seeds", 0)):
             values = getattr(self, key)
-            if min(values) < 1 or len(set(values)) < len(values):
-                raise InputError(f"{key} is {list(values)}; list different numbers of at least 1")
+            if min(values) < least or len(set(values)) < len(values):
+                raise InputError(f"{key} is {list(values)}; list different numbers of at least {least}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from character_embeddings.vocabulary import END_ID, UNKNOWN_ID, Vocabulary
 from linear_shortcuts.files import InputError
 
 VOWELS = frozenset("aeiouæœøı")
+METHODS = {"exact": "t-SNE, exact", "barnes_hut": "t-SNE, as published"}  # of gradients; the latter approximates them
 
 
 def kind(vocabulary: Vocabulary, number: int) -> str:
@@ -42,12 +43,15 @@ def check_perplexity(perplexity: float, characters: int) -> None:
         raise InputError(f"tsne.perplexity is {perplexity:g} but there are {characters} characters; it must be smaller")
 
 
-def tsne(vectors: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
-    """The vectors in the plane, (V, 2), by t-SNE with exact gradients."""
+def tsne(vectors: np.ndarray, perplexity: float, seed: int, method: str = "exact") -> np.ndarray:
+    """The vectors in the plane, (V, 2), by t-SNE; method: see `METHODS`. On one thread, so that sums have one order."""
     check_perplexity(perplexity, len(vectors))
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
-    return TSNE(perplexity=perplexity, random_state=seed, method="exact").fit_transform(vectors.astype(np.float64))
+    with threadpool_limits(1):
+        own = TSNE(perplexity=perplexity, random_state=seed, method=method)
+        return own.fit_transform(vectors.astype(np.float64))
 
 
 def distances(vectors: np.ndarray) -> np.ndarray:

@@ -71,8 +71,8 @@ def grid(found: Mapping[str, Mapping[str, Any]], titles: Mapping[str, str], titl
                 distances(axis, own["curves"], side)
             accuracies(row[3], own)
             row[0].set_ylabel(titles.get(experiment, experiment).replace(", ", ",\n"))
-            for axis in row:
-                axis.set_xlabel("steps" if row is axes[-1] else "")
+        for axis in axes[:-1].flat:
+            axis.set_xlabel("")
         for axis, about in zip(axes[0], (*SIDES.values(), "accuracy on train strings"), strict=True):
             axis.set_title(about.replace(", ", ",\n"))
         label_below(figure, axes, 4)

@@ -13,6 +13,7 @@ import numpy as np
 from tied_embeddings import report
 from tied_embeddings.dataset import Xor, bit_strings
 from tied_embeddings.settings import STUDY, VARIANTS, Settings
+from tied_embeddings.verdicts import paired
 
 KEPT = STUDY / "full_length"
 PAGE = STUDY / "RESULTS.md"
@@ -21,11 +22,13 @@ NAMES = {  # of experiments, as the page calls them
     "transformer-small-ndh": "NDH",
     "transformer-small-ydh": "YDH",
     "transformer-small-no-decay": "main, no weight decay",
+    "transformer-medium": "medium, width 32",
 }
 _SIDES = {"input": "untied, input", "output": "untied, output", "tied": "tied"}
 _READ: dict[str, Callable[[str], Any]] = {  # of columns that are no text
-    **dict.fromkeys(("seed", "step", "n", "halved"), int),
-    **dict.fromkeys(("start", "end", "accuracy", "cross_entropy", "estimate", "low", "high", "p"), float),
+    **dict.fromkeys(("seed", "step", "n", "halved", "tokens", "least_count"), int),
+    **dict.fromkeys(("start", "end", "accuracy", "cross_entropy", "estimate", "low", "high", "p", "value"), float),
+    **dict.fromkeys(("correlation", "shared", "chance"), float),
     **dict.fromkeys(("violates", "solved"), lambda cell: cell == "True"),
 }
 
@@ -49,6 +52,10 @@ def parts(settings: Settings, folder: Path = KEPT) -> dict[str, str]:
         "distances": distance_table(distances, study),
         "scores": score_table(scores, study, settings),
         "verdicts": verdict_table(found),
+        "medium-distances": distance_table(load("distances", folder / "medium"), ["transformer-medium"]),
+        "medium-scores": score_table(load("scores", folder / "medium"), ["transformer-medium"], settings),
+        "text-seeds": seed_table(load("text_seeds", folder)),
+        "trained-models": trained_table(load("trained_models", folder)),
     }
 
 
@@ -65,7 +72,8 @@ def distance_table(rows: Rows, experiments: Sequence[str]) -> str:
             for pair in pairs:
                 row = cells.get(pair)
                 line += ["–", "–"] if row is None else [
-                    f"{row['start']:.2f} → {row['end']:.3f} [{row['least']:.2f}–{row['most']:.2f}]",
+                    f"{row['start']:.2f} → {row['end']:.3f}"
+                    + (f" [{row['least']:.2f}–{row['most']:.2f}]" if row["seeds"] > 1 else ""),
                     f"{row['left']:.1%}".replace("%", " %"),
                 ]  # fmt: skip
             lines.append(line)
@@ -109,6 +117,49 @@ def verdict_table(rows: Rows) -> str:
     return _table(["experiment", "question", "test", "n", "estimate [95 %]", "p", ""], _blank_repeats(lines))
 
 
+def seed_table(rows: Rows) -> str:
+    """A row for each number of the repeated experiments on text: the mean of both variants, their paired difference
+    over seeds with its interval, and every seed's difference."""
+    lines = []
+    for experiment, what in dict.fromkeys((row["experiment"], row["what"]) for row in rows):
+        own = [row for row in rows if (row["experiment"], row["what"]) == (experiment, what)]
+        untied, tied = (
+            np.array([row["value"] for row in sorted(own, key=lambda row: row["seed"]) if row["variant"] == variant])
+            for variant in VARIANTS
+        )
+        verdict = paired(what, untied - tied)
+        lines.append(
+            [
+                experiment, what, str(len(untied)), f"{tied.mean():.3f}", f"{untied.mean():.3f}",
+                f"{verdict['estimate']:+.3f} [{verdict['low']:+.3f}, {verdict['high']:+.3f}]", f"{verdict['p']:.2g}",
+                " ".join(f"{difference:+.2f}" for difference in untied - tied),
+            ]
+        )  # fmt: skip
+    head = ["experiment", "", "seeds", "tied", "untied", "untied − tied [95 %, paired t]", "p", "seed by seed"]
+    return _table(head, _blank_repeats(lines))
+
+
+def trained_table(rows: Rows) -> str:
+    """A row for each model and pair of matrices of distances."""
+    lines = [
+        [
+            f"{row['model']}, {row['corpus']}", "tied" if row["tied"] == "True" else "untied", str(row["tokens"]),
+            f"{row['one']} and {row['other']}", f"{row['correlation']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]",
+            f"{row['shared']:.2f} ({row['chance']:.2f})",
+        ]
+        for row in rows
+    ]  # fmt: skip
+    head = [
+        "model and text",
+        "",
+        "tokens",
+        "distances between",
+        "rank correlation [95 %]",
+        "shared neighbours (by chance)",
+    ]
+    return _table(head, _blank_repeats(lines))
+
+
 def keep(tables: Path, metrics: Path, folder: Path = KEPT) -> None:
     """Take a run at full length in: its tables seed by seed, the verdicts, and the metrics."""
     for name in ("distances", "scores", "verdicts"):
@@ -118,7 +169,7 @@ def keep(tables: Path, metrics: Path, folder: Path = KEPT) -> None:
 
 def _spread(rows: Iterable[Mapping[str, Any]], key: str) -> str:
     values = np.array([row[key] for row in rows])
-    return f"{values.mean():.3f} [{values.min():.3f}–{values.max():.3f}]"
+    return f"{values.mean():.3f}" + (f" [{values.min():.3f}–{values.max():.3f}]" if len(values) > 1 else "")
 
 
 def _blank_repeats(lines: list[list[str]]) -> list[list[str]]:

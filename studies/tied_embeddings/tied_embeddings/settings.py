@@ -11,7 +11,7 @@ from typing_extensions import Doc
 
 from linear_shortcuts.files import InputError
 from linear_shortcuts.settings import at_least, between, known, read_settings
-from tied_embeddings.text_settings import Clones, LanguageModels
+from tied_embeddings.text_settings import Clones, LanguageModels, Repeats
 
 STUDY = Path("studies/tied_embeddings")
 PARAMS = STUDY / "params.yaml"
@@ -286,6 +286,7 @@ class Settings:
     experiments: dict[str, Experiment]
     clones: Clones
     language_models: LanguageModels
+    repeats: Repeats
 
     def __post_init__(self) -> None:
         check_seeds(self.seeds)

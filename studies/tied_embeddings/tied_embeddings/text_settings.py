@@ -83,3 +83,16 @@ class LanguageModels:
         for shape, steps in self.steps.items():
             if steps < 1:
                 raise InputError(f"steps.{shape} is {steps}, but must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeats:
+    """The same experiments from several seeds, in shorter trainings."""
+
+    seeds: tuple[int, ...] = field(metadata={"nonempty": True})  # of weights and batches
+    clones: int = at_least(1)  # steps of a training on text with cloned words
+    language_models: dict[str, int]  # shape -> steps of training
+
+    def __post_init__(self) -> None:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise InputError(f"repeats.seeds is {list(self.seeds)}; name each once")

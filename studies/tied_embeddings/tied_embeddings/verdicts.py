@@ -47,7 +47,7 @@ def learnt(scores: Rows) -> dict[str, Any]:
 def score_difference(scores: Rows, key: str) -> dict[str, Any]:
     """Untied minus tied, on train strings with fresh draws: the mean over seeds of the difference of a pair."""
     found = _by_seed(scores, key)
-    return _paired(f"{SCORES[key]}, untied − tied", found["untied"].astype(float) - found["tied"].astype(float))
+    return paired(f"{SCORES[key]}, untied − tied", found["untied"].astype(float) - found["tied"].astype(float))
 
 
 def halved(distances: Rows) -> list[dict[str, Any]]:
@@ -84,7 +84,7 @@ def pulled(distances: Rows, decay: float) -> dict[str, Any]:
         if row["side"] == "input":
             logs.setdefault(row["seed"], []).append(math.log(row["end"] / row["start"] / decay))
     below = sum(log < 0 for own in logs.values() for log in own)
-    found = _paired("untied inputs left, log of times decay alone", np.array([np.mean(own) for own in logs.values()]))
+    found = paired("untied inputs left, log of times decay alone", np.array([np.mean(own) for own in logs.values()]))
     return {**found, "detail": f"decay alone leaves {decay:.2%}; below it {below} of {sum(map(len, logs.values()))}"}
 
 
@@ -130,7 +130,7 @@ def permutation_test(differences: np.ndarray) -> float:
     return min(1.0, sum(chance for total, chance in chances.items() if abs(total) >= seen))
 
 
-def _paired(question: str, differences: np.ndarray) -> dict[str, Any]:
+def paired(question: str, differences: np.ndarray) -> dict[str, Any]:
     """Mean with its 95 % interval and p, by Student's t."""
     from scipy.stats import ttest_1samp
 
