@@ -13,7 +13,7 @@ import torch
 from linear_shortcuts.files import InputError, artifacts, atomic_folder, save_text
 from linear_shortcuts.models import LanguageModel
 from linear_shortcuts.shorten.choice import Shortened
-from linear_shortcuts.shorten.judgement import logits_of
+from linear_shortcuts.shorten.comparison import logits_of
 from linear_shortcuts.shorten.methods import SAVED
 from linear_shortcuts.shorten.model_cards import text_of
 

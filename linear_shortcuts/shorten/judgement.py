@@ -14,6 +14,7 @@ from torch import Tensor
 from linear_shortcuts.files import derive
 from linear_shortcuts.models import LanguageModel
 from linear_shortcuts.scores.measures import kl_divergence
+from linear_shortcuts.shorten.comparison import SideBySide, logits_of
 from linear_shortcuts.text.article_rows import IGNORED, Row
 
 RESAMPLES, CONFIDENCE = 1000, 0.95
@@ -32,6 +33,12 @@ class Judgement:
     agree: Tensor
     positions: Tensor
     article: Tensor
+
+    @classmethod
+    def of_sums(cls, rows: Sequence[Sequence[float]], article: Tensor) -> Judgement:
+        """Of what `sums` found in each row."""
+        loss, kl, agree, positions = torch.tensor(rows, dtype=torch.float64).T
+        return cls(loss, kl, agree, positions, article)
 
     @property
     def perplexity(self) -> float:
@@ -89,36 +96,28 @@ def judge(
     rows: Sequence[Row],
     progress: Callable[[Iterable[Row]], Iterable[Row]] = iter,
 ) -> dict[str, Judgement]:
-    """The judgements of some models, by their names, on the same rows; the whole model has one forward pass a row.
+    """The judgements of some models, by their names, on the same rows.
 
     progress: shows how far the rows are, as tqdm does.
     """
+    beside = SideBySide(whole, others)
     found: dict[str, list[list[float]]] = {name: [] for name in others}
     for row in progress(rows):
-        scored = row.labels != IGNORED
-        labels = row.labels[scored].to(whole.device)
-        log_p = _log_probabilities(whole, row, scored)
-        p, best = log_p.exp(), log_p.argmax(-1)
-        for name, model in others.items():
-            log_q = log_p if model is whole else _log_probabilities(model, row, scored)
-            loss = F.nll_loss(log_q, labels, reduction="none").double().sum()
-            kl = kl_divergence(p, log_p, log_q).double().sum()
-            found[name].append([float(loss), float(kl), float((log_q.argmax(-1) == best).sum()), len(labels)])
+        labels = row.labels[row.labels != IGNORED].to(whole.device)
+        models = beside(row)
+        _, log_p = next(models)
+        p = log_p.exp()
+        for name, log_q in models:
+            found[name].append(sums(log_p, p, log_q, labels))
     articles = torch.tensor([row.article for row in rows])
-    columns = {name: torch.tensor(sums, dtype=torch.float64).T for name, sums in found.items()}
-    return {name: Judgement(own[0], own[1], own[2], own[3], articles) for name, own in columns.items()}
+    return {name: Judgement.of_sums(own, articles) for name, own in found.items()}
 
 
-def _log_probabilities(model: LanguageModel, row: Row, scored: Tensor) -> Tensor:
-    """log p (scored positions, V), float32."""
-    logits = logits_of(model, row.ids)[scored.to(model.device)]
-    return logits.float().log_softmax(-1)
-
-
-def logits_of(model: LanguageModel, ids: Tensor) -> Tensor:
-    """The model's own logits (n, V) of a row of ids (n,)."""
-    options = {"use_cache": False} if model.family.causal else {}
-    return model.network(input_ids=ids[None].to(model.device), **options).logits[0]
+def sums(log_p: Tensor, p: Tensor, log_q: Tensor, labels: Tensor) -> list[float]:
+    """What a `Judgement` sums over a row: losses, KL(p || q), positions of one best token, and all positions."""
+    loss = F.nll_loss(log_q, labels, reduction="none").double().sum()
+    kl = kl_divergence(p, log_p, log_q).double().sum()
+    return [float(loss), float(kl), float((log_q.argmax(-1) == log_p.argmax(-1)).sum()), float(len(labels))]
 
 
 @torch.inference_mode()

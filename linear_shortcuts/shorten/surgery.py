@@ -40,15 +40,21 @@ def without(model: LanguageModel, cut: Cut) -> LanguageModel:
 
 def with_blocks(model: LanguageModel, kept: Sequence[int]) -> LanguageModel:
     """A model of some blocks of another, in their order, that shares its weights; the original is left as it is."""
-    network = sharing(model.network)
-    _cut_config(network.config.get_text_config(), kept)
-    blocks = network.get_submodule(model.family.blocks)
-    network.set_submodule(model.family.blocks, nn.ModuleList(blocks[number] for number in kept))
-    for number, block in enumerate(network.get_submodule(model.family.blocks)):
+    shorter = keeping(model, kept)
+    for number, block in enumerate(shorter.blocks):
         for module in block.modules():
             for key in _NUMBERS:
                 if hasattr(module, key):
                     setattr(module, key, number)
+    return shorter
+
+
+def keeping(model: LanguageModel, kept: Sequence[int]) -> LanguageModel:
+    """The same, but each block keeps its number, and so has no place in a cache: for a part of a model."""
+    network = sharing(model.network)
+    _cut_config(network.config.get_text_config(), kept)
+    blocks = network.get_submodule(model.family.blocks)
+    network.set_submodule(model.family.blocks, nn.ModuleList(blocks[number] for number in kept))
     return replace(model, network=network)
 
 
