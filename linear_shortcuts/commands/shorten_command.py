@@ -49,7 +49,7 @@ def _run(args: argparse.Namespace) -> int:
     from linear_shortcuts.files import InputError
     from linear_shortcuts.models import load_registered_tokenizer
     from linear_shortcuts.shorten import check_free, check_method, exit_at, save, shorten, summary
-    from linear_shortcuts.text import split_rows
+    from linear_shortcuts.text import articles_of, split_rows
 
     if args.exit is not None and (args.start is not None or args.method != "fold"):
         raise InputError("--start and --method are of --blocks; leave them out with --exit")
@@ -62,7 +62,7 @@ def _run(args: argparse.Namespace) -> int:
         return _shorten_encoder(args, model, tokenizer)
     length = min(LENGTH, model.max_tokens or LENGTH)
     masked = model.mask_token is not None
-    rows = split_rows(_articles(args.text), tokenizer, SIZES, length=length, masked=masked, seed=args.seed)
+    rows = split_rows(articles_of(args.text), tokenizer, SIZES, length=length, masked=masked, seed=args.seed)
 
     def bars(own: Iterable[Row], what: str) -> Iterable[Row]:
         return tqdm(own, desc=f"{args.model}: {what}", unit="row", disable=None)
@@ -83,7 +83,7 @@ def _shorten_encoder(args: argparse.Namespace, model: LanguageModel, tokenizer: 
 
     from linear_shortcuts.files import InputError
     from linear_shortcuts.shorten import encoder_layouts, encoders, exit_encoder, save_encoder
-    from linear_shortcuts.text import docstrings, make_splitter, sentence_splits
+    from linear_shortcuts.text import articles_of, docstrings, make_splitter, sentence_splits
 
     if args.exit is None:
         raise InputError(f"{args.model} is an encoder, whose loss of a cut in KL is not known; give --exit I")
@@ -91,7 +91,7 @@ def _shorten_encoder(args: argparse.Namespace, model: LanguageModel, tokenizer: 
     most = encoder_layouts.max_tokens_of(entry.path, entry.revision) or model.max_tokens
     options = {"wanted": docstrings.is_prose} if args.text is None else {}
     split, _ = make_splitter("sentencizer")
-    texts = sentence_splits.split_sentences(_articles(args.text), split, SENTENCES, seed=args.seed, **options)
+    texts = sentence_splits.split_sentences(articles_of(args.text), split, SENTENCES, seed=args.seed, **options)
     read = {name: encoders.read(tokenizer, own, most) for name, own in texts.items()}
 
     def bars(work: Iterable[Any], what: str) -> Iterable[Any]:
@@ -108,16 +108,6 @@ def _shorten_encoder(args: argparse.Namespace, model: LanguageModel, tokenizer: 
 def _text(args: argparse.Namespace) -> str:
     """The name of what was fitted on."""
     return EMBEDDED if args.text is None else Path(args.text).name
-
-
-def _articles(path: str | None) -> list[str]:
-    """The articles of a file; without one, the embedded text, in which a source file is an article."""
-    from linear_shortcuts.settings import FileCorpus
-    from linear_shortcuts.text import docstrings, read_articles, unwrap
-
-    if path is None:
-        return ["\n\n".join(map(unwrap, articles)) for articles in docstrings.python_files()]
-    return list(read_articles(FileCorpus(source="file", path=path, unit="articles"), 0))
 
 
 SHORTEN = Command("shorten", "write a checkpoint with fewer blocks", DESCRIPTION, EPILOG, _add_options, _run)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from linear_shortcuts._door import door
 
 if TYPE_CHECKING:
-    from linear_shortcuts.text.article_rows import split_rows as split_rows
+    from linear_shortcuts.text.article_rows import articles_of as articles_of, split_rows as split_rows
     from linear_shortcuts.text.corpora import (
         Splitter as Splitter,
         article_sentences as article_sentences,

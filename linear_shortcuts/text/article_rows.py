@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from linear_shortcuts.files import InputError, derive
+from linear_shortcuts.settings import FileCorpus
+from linear_shortcuts.text import corpora, docstrings
 
 IGNORED = -100  # as the library marks positions that no loss is taken of
 SHORTEST = 32  # tokens of an article that is shorter than a row; of fewer there is no context worth the name
@@ -32,6 +34,16 @@ class Row:
     ids: Tensor
     labels: Tensor
     article: int
+
+
+def articles_of(path: str | None) -> list[str]:
+    """The articles of a file, .txt, .jsonl or .parquet; without one, the embedded text, in which a source file is one.
+
+    Raises `InputError` for a file that is not there or has no articles to read.
+    """
+    if path is None:
+        return ["\n\n".join(map(corpora.unwrap, articles)) for articles in docstrings.python_files()]
+    return list(corpora.read_articles(FileCorpus(source="file", path=path, unit="articles"), 0))
 
 
 def split_rows(
