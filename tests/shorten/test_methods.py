@@ -61,7 +61,7 @@ def test_what_is_linear_in_the_feed_forward_output_is_folded_exactly_without_a_p
     )
     task = Cut(1, 2), "fold"
     found = fit(model, [task], rows)[task]
-    assert found.penalty == 0
+    assert found.penalty < 1e-6  # to rounding as good as none
     torch.testing.assert_close(found.matrix.float(), matrix, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(
         logits(replaced(model, task, found).network), logits(model.network), rtol=1e-3, atol=1e-4
@@ -73,7 +73,7 @@ def test_a_full_matrix_is_at_least_as_good_as_a_folded_one_on_the_rows_it_is_fit
     model, rows = tiny.architecture("llama"), rows_of(tiny.architecture("llama"))
     same = {"fit": rows["fit"], "choose": rows["fit"]}
     found = fit(model, [(Cut(1, 3), "fold"), (Cut(1, 3), "matrix")], same)
-    assert {solution.penalty for solution in found.values()} == {0.0}
+    assert all(solution.penalty < 1e-6 for solution in found.values())  # to rounding as good as none
     assert 0 < found[Cut(1, 3), "fold"].r2 < 1
     assert 0 < found[Cut(1, 3), "matrix"].r2 < 1
 
