@@ -159,6 +159,9 @@ def test_the_readme_says_what_was_kept(repository):
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert documents.filled(text, page.parts(kept), "README.md") == text
     assert "tiny-gpt2" in kept
+    four = {r["method"]: r for r in kept["tiny-gpt2"]["worth"] if (r["blocks"], r["measure"]) == (4, "agreement")}
+    said = f"agreement at {four['fold']['value']:.2f} where nothing in their place leaves {four['drop']['value']:.2f}"
+    assert said in (repository / "README.md").read_text(encoding="utf-8")
 
 
 def test_what_cannot_be_is_refused_in_one_line(settings):
