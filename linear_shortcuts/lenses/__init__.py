@@ -2,9 +2,11 @@
 
 What a lens is worth is measured in `scores`.
 
-    from linear_shortcuts.lenses import LensSet
+    from linear_shortcuts.lenses import LensSet, hook
     lenses = LensSet.identity(model)  # or LensSet.load(folder, model), LensSet.of_maps(maps)
     logits = lenses[4].read_out(model, h)  # h (..., d) of layer 4
+    with hook(lenses[4], model) as seen:  # what it makes of the states of every forward pass
+        model.network(input_ids=torch.tensor([[5, 9]]))
 """
 
 from typing import TYPE_CHECKING
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING
 from linear_shortcuts._door import door
 
 if TYPE_CHECKING:
+    from linear_shortcuts.lenses.hooks import hook as hook
     from linear_shortcuts.lenses.lens_set import LensSet as LensSet
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)
