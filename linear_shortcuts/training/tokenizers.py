@@ -13,39 +13,49 @@ from linear_shortcuts.text import encode
 
 def train_tokenizer(settings: Training, sentences: Iterable[str]) -> Any:
     """A tokenizer of the model's kind: byte-level BPE for GPT-2, lower-casing WordPiece for BERT."""
+    train = train_byte_pairs if settings.kind == "gpt2" else train_word_pieces
+    return train(sentences, settings.vocabulary, settings.context)
+
+
+def train_byte_pairs(sentences: Iterable[str], vocabulary: int, context: int) -> Any:
+    """Byte-level BPE as GPT-2's, of up to so many tokens, for a model that reads `context` of them."""
     import tokenizers as tk
     from transformers import PreTrainedTokenizerFast
 
-    if settings.kind == "gpt2":
-        end = "<|endoftext|>"
-        tokenizer = tk.Tokenizer(tk.models.BPE())
-        tokenizer.pre_tokenizer = tk.pre_tokenizers.ByteLevel(add_prefix_space=False)
-        tokenizer.decoder = tk.decoders.ByteLevel()
-        trainer: Any = tk.trainers.BpeTrainer(
-            vocab_size=settings.vocabulary,
-            special_tokens=[end],
-            initial_alphabet=tk.pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        )
-        special = {"bos_token": end, "eos_token": end, "unk_token": end}
-    else:
-        tokenizer = tk.Tokenizer(tk.models.WordPiece(unk_token="[UNK]"))
-        tokenizer.normalizer = tk.normalizers.BertNormalizer(lowercase=True)
-        tokenizer.pre_tokenizer = tk.pre_tokenizers.BertPreTokenizer()
-        tokenizer.decoder = tk.decoders.WordPiece()
-        names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-        trainer = tk.trainers.WordPieceTrainer(
-            vocab_size=settings.vocabulary, special_tokens=names, show_progress=False
-        )
-        special = {f"{name[1:-1].lower()}_token": name for name in names}
+    end = "<|endoftext|>"
+    tokenizer = tk.Tokenizer(tk.models.BPE())
+    tokenizer.pre_tokenizer = tk.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tk.decoders.ByteLevel()
+    trainer = tk.trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[end],
+        initial_alphabet=tk.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
     tokenizer.train_from_iterator(sentences, trainer)
-    if settings.kind == "bert":
-        tokenizer.post_processor = tk.processors.TemplateProcessing(
-            single="[CLS] $A [SEP]",
-            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-            special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")],
-        )
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=settings.context, **special)
+    special = {"bos_token": end, "eos_token": end, "unk_token": end}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=context, **special)
+
+
+def train_word_pieces(sentences: Iterable[str], vocabulary: int, context: int) -> Any:
+    """Lower-casing WordPiece as BERT's, of up to so many tokens, for a model that reads `context` of them."""
+    import tokenizers as tk
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = tk.Tokenizer(tk.models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = tk.normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = tk.pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = tk.decoders.WordPiece()
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    trainer = tk.trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=names, show_progress=False)
+    tokenizer.train_from_iterator(sentences, trainer)
+    tokenizer.post_processor = tk.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")],
+    )
+    special = {f"{name[1:-1].lower()}_token": name for name in names}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=context, **special)
 
 
 def pack(files: Iterable[list[str]], tokenizer: Any, context: int) -> np.ndarray:

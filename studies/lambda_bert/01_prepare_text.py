@@ -35,7 +35,7 @@ def main() -> None:
     source = settings.chosen_source
     if args.file or args.validation_file:
         if source.source != "files":
-            raise InputError(f"--file needs `text` to be a source of files, such as wikitext-2; it is {settings.text}")
+            raise InputError(f"--file needs `text` to be a source of files, such as my-text; it is {settings.text}")
         given = {"train": args.file, "validation": args.validation_file}
         source = replace(source, **{name: tuple(paths) for name, paths in given.items() if paths})
     tokenizer = load_tokenizer(settings.tokenizer)

@@ -36,7 +36,7 @@ def main() -> None:
     with study.work_folder(settings, args.model, recipe) as work, one_thread():
         trainer = study.new_trainer(settings, args.model, tokenizer, train, validation, work, args.device)
         checkpoint = pretraining.newest_checkpoint(work)
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        pretraining.train(trainer, checkpoint)
         trainer.model.half().float()  # what is saved, and so what is judged
         results = pretraining.evaluate(trainer, settings.task)
         with atomic.atomic_folder(settings.folders.model(args.model)) as coming:

@@ -3,6 +3,7 @@
 Reads   studies/lambda_bert/data/TEXT/TASK/   pairs.pickle from 01_prepare_text.py, the models from 02_pretrain.py
 Writes  studies/lambda_bert/tables/TEXT/TASK/pretraining/   comparison.csv, .json: a row a model
         studies/lambda_bert/plots/TEXT/TASK/pretraining/    the losses over the steps, as SVG, PDF and PNG
+        studies/lambda_bert/metrics/TEXT/TASK/pretraining.json   the table, and of how much text it is
         studies/lambda_bert/timings/TEXT/TASK/speed.json    tokens a second; no two runs agree on them, so that DVC does
                                                             not track them
 
@@ -41,6 +42,7 @@ def main() -> None:
     memory = {name: comparison.kept_for_backward(model, steps[name][0]) for name, model in models.items()}
     rows = comparison.table(found, floor, memory)
     save_table(folders.pretraining_table, "comparison", rows)
+    artifacts.save_json(folders.pretraining_metrics, comparison.metrics(rows, found, settings.pretrain, len(train)))
     figure = comparison.training_figure(found, floor, task, settings.text)
     printing.save(figure, dict.fromkeys(("svg", "pdf", "png"), folders.pretraining_plots), "pretraining")
     speeds = comparison.speeds(models, steps)

@@ -35,16 +35,15 @@ def main() -> None:
     teacher, tokenizer = shortcut.load_subject(settings, params, wanted.teacher, args.device)
     sentences = shortcut.load_sentences(params)
     longest = teacher.network.config.max_position_embeddings
-    cut = partial(tokenizer, truncation=True, max_length=longest)
-    ids = {split: cut(texts)["input_ids"] for split, texts in sentences.items()}
+    ids = tokenizer(sentences["train"], truncation=True, max_length=longest)["input_ids"]
     model = models.new_model(args.model, settings.shape, tokenizer, longest, settings.task, settings.seed)
     model.to(teacher.device)
     distillation.adopt(model, teacher)
     bar = partial(tqdm, desc=f"{args.model}: distil", unit=" steps", disable=None)
     with one_thread():
-        batches = distillation.masked_batches(ids["train"], tokenizer, wanted, settings.seed)
+        batches = distillation.masked_batches(ids, tokenizer, wanted, settings.seed)
         errors = distillation.distil(model, teacher, batches, wanted, bar)
-        judged = [row for row in ids["validation"] if len(row) > 2][: wanted.judged]
+        judged = distillation.judged(sentences["validation"], tokenizer, longest, wanted)
         losses = {
             name: distillation.masked_loss(one, judged, tokenizer, wanted, settings.seed)
             for name, one in (("teacher", teacher.network), ("student", model))

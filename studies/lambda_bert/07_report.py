@@ -27,10 +27,11 @@ def main() -> None:
         for name, records in tables.items():
             artifacts.save_json(coming / f"{name}.json", records)
             save_text(coming / f"{name}.md", report.markdown(records))
+    compared = {name: shortcuts[name] for name in settings.shortcuts.compared}
     drawn = {
-        "r2": figures.r2_heatmaps(shortcuts),
-        "exits": figures.exit_lines(shortcuts),
-        "parts": figures.part_lines(shortcuts),
+        "r2": figures.r2_heatmaps(compared),
+        "exits": figures.exit_lines(compared),
+        "parts": figures.part_lines(compared),
         "lambdas": figures.lambda_panels(lambdas["spectra"], lambdas["cka"]),
         "probes": figures.probe_lines(lambdas["probes"]),
     }

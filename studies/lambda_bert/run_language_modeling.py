@@ -1,7 +1,8 @@
 """Pre-train a LambdaBERT or a BERT on masked tokens and pairs of segments, with Hugging Face's Trainer.
 
 Reads   --train_data_file and --eval_data_file: text in the layout of WikiText, where a heading line ( = Title = ) ends
-        a document, or .jsonl or .parquet with an article a row. Without any: Python's own documentation strings
+        a document, or .jsonl or .parquet with an article a row; or --dataset_name: WikiText itself. Without any:
+        Python's own documentation strings
 Writes  --output_dir: model, configuration, tokenizer, checkpoints and, with --do_eval, eval_results_lm.txt with the
         MLM loss, its perplexity and, apart from them, loss and accuracy on the pairs
 
@@ -10,12 +11,13 @@ with --sop, whether the two stand in their order (sentence-order prediction). A 
 command. Nothing is reported to any service unless --report_to says so. Every argument of TrainingArguments is taken.
 
 Example: python studies/lambda_bert/run_language_modeling.py --do_train --do_eval --sop --output_dir lambdabert-sop \\
-             --tokenizer_name models/tiny-bert --config_name studies/lambda_bert/small.json --block_size 64 \\
-             --max_steps 50
+             --config_name studies/lambda_bert/small.json --block_size 64 --max_steps 50
 """
 
 import argparse
+import contextlib
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,10 +27,11 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForPreTraining, HfArgumentParser, TrainingArguments, set_seed
 
 from lambda_bert import LambdaBertConfig, documents, pairs, pretraining
-from lambda_bert.settings import DocstringsText, FilesText
+from lambda_bert.settings import DocstringsText, FilesText, Source, WikitextText
 from linear_shortcuts.files import InputError
 from linear_shortcuts.models import loading
 from linear_shortcuts.settings import run
+from linear_shortcuts.training import tokenizers
 
 
 @dataclass
@@ -46,7 +49,11 @@ class ModelArguments:
         },
     )
     tokenizer_name: str | None = field(
-        default=None, metadata={"help": "A BERT tokenizer (folder or hub id); default: the model's own."}
+        default=None,
+        metadata={
+            "help": "A BERT tokenizer (folder or hub id, such as bert-base-cased); default: the model's own, or, from "
+            "scratch, lower-casing WordPiece trained on the text."
+        },
     )
 
 
@@ -56,6 +63,13 @@ class DataArguments:
 
     train_data_file: list[str] | None = field(
         default=None, metadata={"help": "Text files to train on; default: Python's own documentation strings."}
+    )
+    dataset_name: str | None = field(
+        default=None,
+        metadata={"help": "WikiText instead: Salesforce/wikitext, or the folder of a local copy of its Parquet files."},
+    )
+    dataset_config_name: str = field(
+        default="wikitext-2-raw-v1", metadata={"help": "Which of that; wikitext-103-raw-v1 is the large one."}
     )
     eval_data_file: list[str] | None = field(
         default=None, metadata={"help": "Text files to evaluate on; default: a share of the train documents."}
@@ -94,9 +108,10 @@ def main() -> None:
     task: pairs.Task = "sop" if text.sop else "nsp"
     output = Path(args.output_dir)
 
-    tokenizer = load_tokenizer(named)
-    model = load_or_new(named, tokenizer, task, text.block_size, args)
     train_text, validation_text = read_text(text, args.seed)
+    config = load_config(named)
+    tokenizer = load_tokenizer(named, train_text, config)
+    model = load_or_new(named, config, tokenizer, task, text.block_size, args)
     train, validation, left_out = pairs.make_datasets(
         train_text, validation_text, tokenizer, task, block_size=text.block_size,
         short_probability=text.short_probability, duplicates=text.duplicates, seed=args.seed,
@@ -116,7 +131,7 @@ def main() -> None:
             checkpoint = resume_from(named, args, output)
             if checkpoint is not None:
                 print(f"continues from {checkpoint}")
-            trainer.train(resume_from_checkpoint=checkpoint)
+            pretraining.train(trainer, checkpoint)
             trainer.save_model()
         if args.do_eval:
             results = pretraining.evaluate(trainer, task)
@@ -148,37 +163,55 @@ def check(named: ModelArguments, text: DataArguments, args: TrainingArguments) -
         raise InputError(f"--resume_from_checkpoint {resume} is no checkpoint of Trainer")
     if text.eval_data_file and not text.train_data_file and args.do_train:
         raise InputError("--eval_data_file needs --train_data_file, since the default text holds out documents itself")
+    if text.dataset_name and (text.train_data_file or text.eval_data_file):
+        raise InputError("--dataset_name has its own files; leave out --train_data_file and --eval_data_file")
     if args.eval_steps is not None and args.eval_strategy == "no":
         args.eval_strategy = type(args.eval_strategy)("steps")
 
 
-def load_tokenizer(named: ModelArguments) -> Any:
-    name = named.tokenizer_name or named.model_name_or_path
-    if name is None:
-        raise InputError("which tokenizer? give --tokenizer_name, such as models/tiny-bert")
-    return loading.load_tokenizer(name)
-
-
-def load_or_new(
-    named: ModelArguments, tokenizer: Any, task: pairs.Task, block_size: int, args: TrainingArguments
-) -> Any:
-    """The model to train or judge; `InputError` if tokenizer, block or, to judge it, task do not fit it."""
+def load_config(named: ModelArguments) -> Any:
+    """The configuration of the model to train or judge."""
     if named.model_name_or_path and named.config_name:
         raise InputError("--model_name_or_path has a configuration of its own; leave out --config_name")
     name = named.model_name_or_path or named.config_name
+    with one_line(name):
+        return AutoConfig.from_pretrained(name) if name else LambdaBertConfig()
+
+
+def load_tokenizer(named: ModelArguments, text: list[documents.Document], config: Any) -> Any:
+    """The tokenizer that is named, the model's own, or one of the model's size trained on the text."""
+    if name := named.tokenizer_name or named.model_name_or_path:
+        return loading.load_tokenizer(name)
+    lines = (line for document in text for line in document)
+    tokenizer = tokenizers.train_word_pieces(lines, config.vocab_size, config.max_position_embeddings)
+    print(f"tokenizer: {len(tokenizer):,} pieces of the words of the text to train on")
+    return tokenizer
+
+
+@contextlib.contextmanager
+def one_line(name: str | None) -> Iterator[None]:
+    """What transformers says of a model that it cannot load, as one line."""
     try:
-        config = AutoConfig.from_pretrained(name) if name else LambdaBertConfig()
-        learned = getattr(config, "pair_objective", task)
-        if hasattr(config, "pair_objective"):
-            config.pair_objective = task
+        yield
+    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"cannot load {name}: {reason}") from error
+
+
+def load_or_new(
+    named: ModelArguments, config: Any, tokenizer: Any, task: pairs.Task, block_size: int, args: TrainingArguments
+) -> Any:
+    """The model to train or judge; `InputError` if tokenizer, block or, to judge it, task do not fit it."""
+    name = named.model_name_or_path or named.config_name
+    learned = getattr(config, "pair_objective", task)
+    if hasattr(config, "pair_objective"):
+        config.pair_objective = task
+    with one_line(name):
         if named.model_name_or_path:
             model = AutoModelForPreTraining.from_pretrained(name, config=config, dtype=torch.float32)
         else:
             set_seed(args.seed)
             model = AutoModelForPreTraining.from_config(config, dtype=torch.float32)
-    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"cannot load {name}: {reason}") from error
     if not args.do_train and learned != task:
         mend = "give --sop" if learned == "sop" else "leave out --sop"
         raise InputError(f"{name} was trained for {learned.upper()}, but the task is {task.upper()}; {mend}")
@@ -196,8 +229,12 @@ def load_or_new(
 
 def read_text(text: DataArguments, seed: int) -> tuple[list[documents.Document], list[documents.Document]]:
     """The documents to train on, and those to evaluate on."""
-    source: DocstringsText | FilesText = DocstringsText(source="docstrings")
-    if given := text.train_data_file or text.eval_data_file:
+    source: Source = DocstringsText(source="docstrings")
+    if text.dataset_name:
+        source = WikitextText(
+            source="wikitext", dataset=text.dataset_name, config=text.dataset_config_name, revision=None
+        )
+    elif given := text.train_data_file or text.eval_data_file:
         validation = tuple(text.eval_data_file) if text.eval_data_file else None
         source = FilesText(
             source="files", train=tuple(given), validation=validation, sentences=text.split_sentences,

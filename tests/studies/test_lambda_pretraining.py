@@ -16,16 +16,19 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
 import torch.nn.functional as F
 import yaml
 from hypothesis import given, settings, strategies as st
+from pyarrow import parquet
 from tokenizers import Regex, Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Split
 from transformers import (
     AutoConfig,
+    AutoTokenizer,
     BertConfig,
     BertForPreTraining,
     PreTrainedTokenizerFast,
@@ -42,7 +45,7 @@ from lambda_bert import (
     pretraining,
     study,
 )
-from lambda_bert.settings import Shape, read
+from lambda_bert.settings import Shape, WikitextText, read
 from linear_shortcuts import InputError
 from linear_shortcuts.models.loading import load_tokenizer
 from linear_shortcuts.settings import devices
@@ -104,6 +107,59 @@ def test_files_of_every_layout_are_read(tmp_path):
     articles = tmp_path / "articles.jsonl"
     articles.write_text("".join(json.dumps({"body": text}) + "\n" for text in ("a\n\nb", " \n", "c")))
     assert documents.read_documents([articles, wikitext], "body")[:2] == [["a", "b"], ["c"]]
+
+
+def hub_folder(folder, config, shards, column="text"):
+    """A copy of the hub's WikiText: for each split its shards, each a list of lines."""
+    (folder / config).mkdir(parents=True)
+    for split, parts in shards.items():
+        for number, lines in enumerate(parts):
+            name = f"{split}-{number:05}-of-{len(parts):05}.parquet"
+            parquet.write_table(pyarrow.table({column: lines}), folder / config / name)
+    return WikitextText(source="wikitext", dataset=str(folder), config=config, revision=None)
+
+
+def test_a_local_copy_of_the_hubs_wikitext_is_read_line_by_line_over_its_shards(tmp_path):
+    lines = [
+        "",
+        " = A = \n",
+        "",
+        " one \u2028 line \n",
+        " two \n",
+        " = = B = = \n",
+        " three \n",
+        " = C = \n",
+        " four \n",
+    ]
+    # A document goes on from one shard to the next.
+    shards = {"train": [lines[:4], lines[4:]], "validation": [[" = D = \n", " held out \n"]], "test": [lines]}
+    source = hub_folder(tmp_path, "wikitext-103-raw-v1", shards)
+    assert documents.read_source(source, 0.1, 0) == (
+        [["one \u2028 line", "two"], ["three"], ["four"]],
+        [["held out"]],
+    )
+    raw = tmp_path / "wiki.train.raw"
+    raw.write_text("".join(line or "\n" for line in lines))
+    assert documents.read_documents([raw]) == documents.read_source(source, 0.1, 0)[0]
+
+
+@pytest.mark.parametrize(
+    ("config", "shards", "column", "problem"),
+    [
+        ("missing", {"train": [["a"]], "validation": [["b"]]}, "text", "cannot read .*wikitext-2-raw-v1"),
+        (
+            "wikitext-2-raw-v1",
+            {"train": [["a"]], "validation": [[" = B = \n"]]},
+            "text",
+            "no line of text in validation",
+        ),
+        ("wikitext-2-raw-v1", {"train": [["a"]], "validation": [["b"]]}, "line", "no column 'text'"),
+    ],
+)
+def test_a_copy_of_wikitext_that_lacks_something_is_one_line(tmp_path, config, shards, column, problem):
+    source = replace(hub_folder(tmp_path, config, shards, column), config="wikitext-2-raw-v1")
+    with pytest.raises(InputError, match=problem):
+        documents.read_source(source, 0.1, 0)
 
 
 def test_wikipedia_articles_become_documents_of_sentences(shared_data):
@@ -689,12 +745,13 @@ def toy(tmp_path_factory, tokenizer):
 
 
 def program(folder, monkeypatch, *arguments):
-    """Run `run_language_modeling.py` in this process; the exit code."""
+    """Run `run_language_modeling.py` in this process, with the tokenizer of a folder; the exit code."""
     import run_language_modeling
 
     from linear_shortcuts.settings.program import run
 
-    command = ["run_language_modeling.py", "--tokenizer_name", str(folder / "tokenizer"), "--use_cpu", "True"]
+    tokenizer = ["--tokenizer_name", str(folder / "tokenizer")] if folder else []
+    command = ["run_language_modeling.py", *tokenizer, "--use_cpu", "True"]
     monkeypatch.setattr(sys, "argv", [*command, *map(str, arguments)])
     try:
         run(run_language_modeling.main)
@@ -735,6 +792,25 @@ def test_the_program_trains_evaluates_and_saves(kind, task, toy, tmp_path, monke
         assert program(toy, monkeypatch, "--do_eval", "--output_dir", alone, *given) == 2
         assert "was trained for SOP, but the task is NSP; give --sop" in capsys.readouterr().err
         assert results_of(alone) == found
+
+
+def test_the_program_trains_a_tokenizer_where_none_is_named(toy, tmp_path, monkeypatch, capsys):
+    """The original's own command: no tokenizer is named, the text is WikiText."""
+    lines = WIKITEXT.splitlines(keepends=True)
+    hub_folder(tmp_path / "hub", "wikitext-2-raw-v1", {"train": [lines], "validation": [lines[:12]]})
+    given = ("--config_name", toy / "lambdabert", "--dataset_name", tmp_path / "hub", "--block_size", 32, "--sop")
+    train = ("--do_train", "--max_steps", 2, "--output_dir", tmp_path / "out", "--per_device_train_batch_size", 4)
+    assert program(None, monkeypatch, *given, *train) == 0
+    assert "tokenizer: " in capsys.readouterr().out
+    own = AutoTokenizer.from_pretrained(tmp_path / "out")
+    words = {word.lower() for line in lines for word in line.split()} - {"="}
+    assert own(" ".join(sorted(words)))["input_ids"].count(own.unk_token_id) == 0
+    assert own("The value")["input_ids"][0] == own.cls_token_id
+    weights = (tmp_path / "out" / "model.safetensors").read_bytes()
+    assert program(None, monkeypatch, *given, *train) == 0  # again: the same tokenizer, and nothing left to do
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == weights
+    assert program(None, monkeypatch, *given, *train, "--train_data_file", toy / "wiki.raw") == 2
+    assert "--dataset_name has its own files" in capsys.readouterr().err
 
 
 def test_the_program_continues_with_the_same_command_and_from_a_named_checkpoint(toy, tmp_path, monkeypatch, capsys):
@@ -837,10 +913,11 @@ def test_a_tokenizer_larger_than_the_model_is_refused(toy, tmp_path, monkeypatch
 def short_params(tmp_path_factory, toy):
     """The study's settings for a run of seconds, on the text of `toy`."""
     params = yaml.safe_load((STUDY / "params.yaml").read_text())
-    params["text"], params["tokenizer"] = "wikitext-2", str(toy / "tokenizer")
-    params["sources"]["wikitext-2"] |= {"train": [str(toy / "wiki.raw")], "validation": None}
+    params["text"], params["tokenizer"] = "my-text", str(toy / "tokenizer")
+    params["sources"]["my-text"] |= {"train": [str(toy / "wiki.raw")], "validation": None}
     params["pairs"] |= {"block_size": 32, "validation_share": 0.3, "duplicates": 2}
     params["shape"] |= {"layers": 1, "width": 16, "intermediate": 32, "heads": 2, "key_depth": 2, "local_context": 3}
+    params["matching"]["steps_per_evaluation"] = 1
     params["pretrain"] |= {"steps": 6, "batch": 4, "warmup_steps": 1, "steps_per_checkpoint": 2}
     path = tmp_path_factory.mktemp("params") / "params.yaml"
     path.write_text(yaml.safe_dump(params))
@@ -873,6 +950,7 @@ def test_the_stages_run_and_a_killed_one_gives_the_same_bytes_in_another_process
         ("02_pretrain.py", "--model", "bert"),
         ("02_pretrain.py", "--model", "lambdabert"),
         ("03_compare.py",),
+        ("10_match_loss.py",),
     ):
         monkeypatch.setattr(sys, "argv", [script, "--params", str(short_params), *arguments])
         runpy.run_path(str(STUDY / script), run_name="__main__")
@@ -880,14 +958,27 @@ def test_the_stages_run_and_a_killed_one_gives_the_same_bytes_in_another_process
     assert printed.count("6 steps (from the start)") == 2
     assert re.search(r"\| LambdaBERT \| [\d,]+ \|( [\d.]+ \|){5} [\d.]+ MiB \| [\d,]+ \|", printed)
     first = files_of(one)
-    results = json.loads(first["data/wikitext-2/nsp/bert/results.json"])
-    rows = json.loads(first["tables/wikitext-2/nsp/pretraining/comparison.json"])
+    results = json.loads(first["data/my-text/nsp/bert/results.json"])
+    rows = json.loads(first["tables/my-text/nsp/pretraining/comparison.json"])
     assert [row["model"] for row in rows] == [comparison.WITHOUT_CONTEXT, "bert", "lambdabert"]
     assert rows[1]["mlm_loss"] == results["mlm_loss"]
+    assert json.loads(first["metrics/my-text/nsp/pretraining.json"])["models"] == rows
+    early = json.loads(first["data/my-text/nsp/early-lambdabert/results.json"])
+    log = json.loads(first["data/my-text/nsp/early-lambdabert/log.json"])
+    losses = {line["step"]: line["eval_mask_loss"] for line in log}
+    reached = [step for step, loss in losses.items() if loss <= results["mask_loss"]]
+    assert early["step"] == (reached[0] if reached else 6)
+    # Killed after its last checkpoint, before it was judged: there is nothing left to train.
+    lambdabert = one / "studies" / "lambda_bert" / "data" / "my-text" / "nsp" / "lambdabert"
+    shutil.rmtree(lambdabert)
+    monkeypatch.setattr(sys, "argv", ["02_pretrain.py", "--params", str(short_params), "--model", "lambdabert"])
+    runpy.run_path(str(STUDY / "02_pretrain.py"), run_name="__main__")
+    assert "6 steps (continued from checkpoint-6)" in capsys.readouterr().out
+    assert files_of(one) == first
     # As if it had been killed after its second checkpoint, before DVC's deletion of the out.
     shutil.copytree(one, two)
-    shutil.rmtree(two / "studies" / "lambda_bert" / "data" / "wikitext-2" / "nsp" / "lambdabert")
-    [work] = (two / "data" / ".work" / "lambda_bert" / "02_pretrain" / "wikitext-2-nsp-lambdabert").glob("*/")
+    shutil.rmtree(two / "studies" / "lambda_bert" / "data" / "my-text" / "nsp" / "lambdabert")
+    [work] = (two / "data" / ".work" / "lambda_bert" / "02_pretrain" / "my-text-nsp-lambdabert").glob("*/")
     shutil.rmtree(work / "checkpoint-6")
     again = stage(two, "02_pretrain.py", short_params, "--model", "lambdabert", PYTHONHASHSEED="7", OMP_NUM_THREADS="2")
     assert "6 steps (continued from checkpoint-4)" in again.stdout, again.stderr

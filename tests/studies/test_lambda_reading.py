@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import os
 import runpy
 import sys
@@ -17,7 +18,7 @@ from lambda_models import architectures  # noqa: F401 (a fixture that every test
 
 from lambda_bert import distillation, inside, lambdas, probing, reading, shortcut
 from lambda_bert.models import new_model, save_model
-from lambda_bert.settings import PARAMS, STUDY, Distil, read
+from lambda_bert.settings import PARAMS, STUDY, Distil, DistilSteps, read
 from linear_shortcuts.commands import invariants
 from linear_shortcuts.files import artifacts
 from linear_shortcuts.files.errors import InputError
@@ -61,7 +62,12 @@ class Words:
 
 # --- distillation ----------------------------------------------------------------------------------------------
 
-DISTIL = Distil(teacher="tiny-bert", steps=60, batch=8, masked=0.2, learning_rate=0.01, judged=10)
+
+def steps(number):
+    return DistilSteps(bert=number, lambdabert=number)
+
+
+DISTIL = Distil(teacher="tiny-bert", steps=steps(60), batch=8, masked=0.2, learning_rate=0.01, judged=10)
 
 
 class Special:
@@ -88,7 +94,7 @@ def test_a_student_learns_what_attention_gave_and_nothing_else_changes(kind):
         distillation.distil(
             made, teacher, distillation.masked_batches(ids, Special(), settings_of, 0), settings_of, lambda steps: steps
         )
-        for settings_of in (replace(DISTIL, steps=1, learning_rate=0.0), DISTIL)
+        for settings_of in (replace(DISTIL, steps=steps(1), learning_rate=0.0), DISTIL)
     ]
     assert len(first) == len(last) == 3
     assert sum(last) < 0.5 * sum(first)
@@ -107,7 +113,9 @@ def test_a_student_with_the_teachers_own_attention_makes_no_error():
     made.load_state_dict(teacher.network.state_dict())
     ids = [row.tolist() for row in tiny.tokens(teacher, 40).sentences]
     batches = list(itertools.islice(distillation.masked_batches(ids, Special(), DISTIL, 0), 5))
-    errors = distillation.distil(made, teacher, batches, replace(DISTIL, steps=5, learning_rate=0.0), lambda s: s)
+    errors = distillation.distil(
+        made, teacher, batches, replace(DISTIL, steps=steps(5), learning_rate=0.0), lambda s: s
+    )
     assert max(errors) < 1e-9
     for rows, mask in batches:
         assert len(rows) == DISTIL.batch
@@ -374,7 +382,7 @@ def workplace(repository, tmp_path_factory):
     own = yaml.safe_load((repository / PARAMS).read_text(encoding="utf-8"))
     own["shape"] |= {"layers": 2, "width": 32, "intermediate": 32, "heads": 2, "key_depth": 4, "intra_depth": 2}
     own["lambdas"] |= {"train": 120, "validation": 40, "words": 6}
-    own["shortcuts"] = {"own": ["bert", "lambdabert"], "beside": []}
+    own["shortcuts"] = {"own": ["bert", "lambdabert"], "equal": [["bert", "lambdabert"]], "beside": []}
     own["lambdas"]["model"] = "lambdabert"
     (folder / "params.yaml").write_text(yaml.safe_dump(project), encoding="utf-8")
     (folder / PARAMS).write_text(yaml.safe_dump(own), encoding="utf-8")
@@ -448,7 +456,10 @@ def test_the_stages_short_cut_read_and_report(workplace, repository, monkeypatch
         assert {path.stem for path in (folders.report_plots / kind).iterdir()} == {
             "r2", "exits", "parts", "lambdas", "probes",
         }  # fmt: skip
-    assert set(json.loads(folders.metrics.read_text("utf-8"))["shortcuts"]) == {"bert", "lambdabert"}
+    metrics = json.loads(folders.metrics.read_text("utf-8"))
+    assert set(metrics["shortcuts"]) == {"bert", "lambdabert"}
+    # Untrained models lose what a guess among all tokens does.
+    assert metrics["shortcuts"]["bert"]["loss"] == pytest.approx(math.log(4096), abs=0.2)
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def run(settings: Settings, name: str, seed: int, tokenizer: Any, train: PairDat
     with study.work_folder(settings, name, recipe, f"08_ablate/{seed}") as work, one_thread():
         trainer = study.new_trainer(settings, variant.kind, tokenizer, train, validation, work, changes=variant.changes)
         checkpoint = pretraining.newest_checkpoint(work)
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        pretraining.train(trainer, checkpoint)
         trainer.model.half().float()  # what stage 02 saves and judges
         results = pretraining.evaluate(trainer, settings.task)
         artifacts.save_json(file, {"card": card, "results": results, "log": study.history(trainer)})

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lambda_bert.pairs import PairDataset
 from lambda_bert.pretraining import IGNORED, PairCollator, head_on_labels
-from lambda_bert.settings import Settings
+from lambda_bert.settings import Pretrain, Settings
 from linear_shortcuts.figures.printing import BLUE, ORANGE, PAGE, STYLE, label_below
 from linear_shortcuts.files import artifacts
 from linear_shortcuts.settings import one_thread
@@ -116,6 +116,15 @@ def table(
         kept = (*without_context, "pair_accuracy", "pair_loss", "parameters")
         rows.append({"model": name, **{key: model["results"][key] for key in kept}, "kept_bytes": memory[name]})
     return rows
+
+
+def metrics(
+    rows: Sequence[Mapping[str, Any]], found: Mapping[str, Mapping[str, Any]], pretrain: Pretrain, pairs: int
+) -> dict[str, Any]:
+    """The table, and on how much the models were trained and judged: pairs, tokens to predict."""
+    judged = next(iter(found.values()))["results"]
+    numbers = {"steps": pretrain.steps, "batch": pretrain.batch, "train_pairs": pairs}
+    return {**numbers, **{name: judged[name] for name in ("predicted_tokens", "pairs")}, "models": list(rows)}
 
 
 def text(rows: Sequence[Mapping[str, Any]], speeds: Mapping[str, float], task: str) -> str:

@@ -89,13 +89,12 @@ def distil(
     layers = model.base_model.encoder.layer
     learned = [p for name, p in model.named_parameters() if any(part in name for part in MIXING)]
     optimizer = torch.optim.AdamW(learned, lr=settings.learning_rate, weight_decay=0.0)
-    warm_up = max(1, settings.steps // 20)
-    rate = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / warm_up, 1 - step / settings.steps)
-    )
+    number = getattr(settings.steps, model.config.model_type)
+    warm_up = max(1, number // 20)
+    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min((step + 1) / warm_up, 1 - step / number))
     errors: list[Tensor] = []
     model.train()
-    for _, (ids, mask) in zip(steps(range(settings.steps)), batches, strict=False):
+    for _, (ids, mask) in zip(steps(range(number)), batches, strict=False):
         seen = _Teacher()
         with torch.no_grad(), teacher.watch(seen):
             teacher.encode(ids.to(teacher.device), mask.to(teacher.device))
@@ -114,8 +113,14 @@ def distil(
         optimizer.step()
         rate.step()
     model.eval()
-    last = torch.stack(errors[-max(1, settings.steps // 10) :])
+    last = torch.stack(errors[-max(1, number // 10) :])
     return [float(error) for error in last.mean(0)]
+
+
+def judged(texts: Sequence[str], tokenizer: Any, longest: int, settings: Distil) -> list[list[int]]:
+    """The token ids of those sentences on which `masked_loss` is taken: the first with a token to mask."""
+    ids = tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
+    return [row for row in ids if len(row) > 2][: settings.judged]
 
 
 @torch.inference_mode()

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from lambda_bert.settings import DocstringsText, FilesText
+from lambda_bert.settings import DocstringsText, Source, WikitextText
 from linear_shortcuts.files import InputError, derive
 from linear_shortcuts.settings import FileCorpus
 from linear_shortcuts.text import Splitter, corpora, docstrings
@@ -64,6 +64,31 @@ def _file_documents(path: Path, text_field: str) -> Iterator[Document]:
             yield document
 
 
+def load_wikitext(source: WikitextText) -> tuple[list[Document], list[Document]]:
+    """The documents to train on, and those for validation, of the hub's WikiText or a local copy of it."""
+    import datasets
+
+    where = f"{source.dataset}/{source.config}"
+    files = {split: f"{where}/{split}-*.parquet" for split in ("train", "validation")}
+    try:
+        if Path(source.dataset).is_dir():
+            splits = datasets.load_dataset("parquet", data_files=files, streaming=True)
+        else:
+            splits = datasets.load_dataset(source.dataset, source.config, revision=source.revision, streaming=True)
+        train, validation = (list(wikitext_documents(row["text"] for row in splits[split])) for split in files)
+    except KeyError as error:
+        raise InputError(f"{where} has no column {error}; WikiText's lines are in 'text'") from error
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"cannot read {where} ({reason}); set `dataset` to the folder of a local copy, in which "
+            f"{source.config}/train-*.parquet lies"
+        ) from error
+    if not train or not validation:
+        raise InputError(f"{where} has no line of text in {'validation' if train else 'train'}; copy it anew")
+    return train, validation
+
+
 def docstring_documents(split: Splitter) -> list[Document]:
     """The `docstrings` corpus of the main pipeline, a document a source file or topic: its prose sentences in order."""
     found = (
@@ -106,8 +131,10 @@ def hold_out(documents: list[Document], share: float, seed: int) -> tuple[list[D
     return train, held_out
 
 
-def read_source(source: DocstringsText | FilesText, share: float, seed: int) -> tuple[list[Document], list[Document]]:
+def read_source(source: Source, share: float, seed: int) -> tuple[list[Document], list[Document]]:
     """The documents of a source of the study's `params.yaml` to train on, and those for validation."""
+    if isinstance(source, WikitextText):
+        return load_wikitext(source)
     split, _ = corpora.make_splitter("sentencizer")
     if isinstance(source, DocstringsText):
         return hold_out(docstring_documents(split), share, seed)

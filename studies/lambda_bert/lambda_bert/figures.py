@@ -37,8 +37,11 @@ VECTORS = {"content lambda": (BLUE, "o"), "mean state": (GREEN, "^")}
 
 
 def name_of(model: str) -> str:
-    name = model.removeprefix("distilled-")
-    return MODELS.get(name, name) + (", distilled" if name != model else "")
+    """What a reader calls it: `distilled-bert` is BERT, distilled."""
+    for before, after in (("distilled-", ", distilled"), ("early-", ", early")):
+        if model.startswith(before):
+            return MODELS.get(model.removeprefix(before), model) + after
+    return MODELS.get(model, model)
 
 
 def r2_heatmaps(found: Mapping[str, Found]) -> Figure:

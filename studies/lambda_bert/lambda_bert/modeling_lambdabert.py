@@ -101,6 +101,9 @@ class PointwiseConvolution(nn.Linear):
 class TokenBatchNorm(nn.BatchNorm1d):
     """Batch norm of (B, N, channels) over sentences and positions, or over the real tokens among them.
 
+    PyTorch's own, but while training: there padding is normalised by the statistics of tokens alone, and a layer that
+    gradient checkpointing runs twice counts its batch once.
+
     initial_scale: the weight of every channel at the start.
     """
 

@@ -18,10 +18,18 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from filelock import FileLock, Timeout
+from safetensors.torch import load_model as load_weights
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import DataCollatorForLanguageModeling, EvalPrediction, Trainer, TrainerCallback, TrainingArguments
-from transformers.utils import logging
+from transformers import (
+    DataCollatorForLanguageModeling,
+    EvalPrediction,
+    Trainer,
+    TrainerCallback,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.utils import SAFE_WEIGHTS_NAME, logging
 
 from lambda_bert.pairs import PairDataset, Task
 from linear_shortcuts.files import PATIENCE, InputError, artifacts, atomic, derive
@@ -220,6 +228,16 @@ class _Epochs(TrainerCallback):
             self.dataset.epoch = int(state.epoch)
 
 
+class Until(TrainerCallback):
+    """Ends a training at the first evaluation at which the loss at [MASK] is no more than `loss` nats."""
+
+    def __init__(self, loss: float) -> None:
+        self.loss = loss
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Mapping[str, float], **kwargs: Any) -> None:
+        control.should_training_stop |= metrics["eval_mask_loss"] <= self.loss
+
+
 # --- results and checkpoints -----------------------------------------------------------------------------------
 
 
@@ -245,6 +263,20 @@ def newest_checkpoint(folder: Path) -> Path | None:
         with contextlib.suppress(ValueError, KeyError, TypeError, OSError):
             found[int(json.loads(state.read_text())["global_step"])] = state.parent
     return found[max(found)] if found else None
+
+
+def train(trainer: PairTrainer, checkpoint: str | Path | None) -> None:
+    """Train, from a checkpoint if there is one; one that has all of `max_steps` is loaded as it is.
+
+    `Trainer` would take one step more from there, at a learning rate of 0: it counts in the statistics of batch norms.
+    """
+    if checkpoint is not None and trainer.args.max_steps > 0:
+        state = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
+        if state.global_step >= trainer.args.max_steps:
+            load_weights(trainer.model, Path(checkpoint) / SAFE_WEIGHTS_NAME, device=str(trainer.args.device))
+            trainer.state = state
+            return
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
 
 
 @contextlib.contextmanager

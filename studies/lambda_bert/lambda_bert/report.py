@@ -11,13 +11,14 @@ from linear_shortcuts.files import artifacts
 from linear_shortcuts.scores import KL, Table, precision_panel, tables
 
 Found = Mapping[str, Any]
+LATE = 4  # last blocks in which attention is taken out: further down nothing can be replaced
 LAMBDAS_MADE_BY = "studies/lambda_bert/06_read_lambdas.py"
 
 
 def load_shortcuts(settings: Settings) -> dict[str, Found]:
     """What stage 05 found, by model: the study's own, then those beside them."""
     names = (*settings.shortcuts.own, *settings.shortcuts.beside)
-    kinds = ("r2", "parts", "exits", "metrics")
+    kinds = ("r2", "parts", "exits", "metrics", "loss")
     return {
         name: artifacts.load_mapping(settings.folders.shortcuts(name) / "scores.pickle", *kinds, made_by=MADE_BY)
         for name in names
@@ -38,6 +39,7 @@ def value(exits: Table, panel: str, mapping: str, layer: int) -> float:
 def shortcut_table(found: Mapping[str, Found]) -> Table:
     """A record for each model: how well matrices stand in for layers, and for the part in which tokens meet.
 
+    loss: nats, at a masked token of validation sentences. late: with attention taken out of the last four blocks alone.
     recovered: of the distance (KL) to the full model that taking a part out of every block makes, the share that a
     matrix in its place takes back.
     """
@@ -46,11 +48,13 @@ def shortcut_table(found: Mapping[str, Found]) -> Table:
         exits, summary = scores["exits"], scores["metrics"]
         attention = [record for record in scores["parts"] if record["part"] == "attention"]
         feed_forward = [record for record in scores["parts"] if record["part"] == "feed_forward"]
+        late = max(0, max(record["layer"] for record in exits) - LATE)
         without, matrix = (value(exits, KL, mapping, 0) for mapping in ("no_attn", "mat_attn"))
         plain, other = (value(exits, KL, mapping, 0) for mapping in ("no_ffn", "mat_ffn"))
         records.append(
             {
                 "model": name,
+                "loss": scores["loss"],
                 "mat_r2": summary["mat"]["r2"],
                 "id_r2": summary["id"]["r2"],
                 "mat_half_way": summary["mat"]["p1_50"],
@@ -62,6 +66,8 @@ def shortcut_table(found: Mapping[str, Found]) -> Table:
                 "mat_attn_kl": matrix,
                 "attention_recovered": 1 - matrix / without,
                 "mat_attn_precision": value(exits, precision_panel(1), "mat_attn", 0),
+                "mat_attn_late": value(exits, precision_panel(1), "mat_attn", late),
+                "no_attn_late": value(exits, precision_panel(1), "no_attn", late),
                 "no_ffn_kl": plain,
                 "mat_ffn_kl": other,
                 "feed_forward_recovered": 1 - other / plain,
@@ -91,7 +97,7 @@ def _cell(value: Any) -> Any:
 
 
 def metrics(shortcuts: Table, found: Found) -> dict[str, Any]:
-    """The numbers that sum the study up, for `dvc metrics`."""
+    """The numbers that sum the study up, for `dvc metrics` and the README."""
     trained = [record for record in found["spectra"] if record["model"] == "trained"]
     return {
         "shortcuts": {record["model"]: {k: v for k, v in record.items() if k != "model"} for record in shortcuts},
@@ -99,4 +105,6 @@ def metrics(shortcuts: Table, found: Found) -> dict[str, Any]:
             key: {f"layer_{record['layer']}": record[key] for record in trained}
             for key in ("effective_rank", "shared", "cosine", "centred_cosine")
         },
+        "spectra": [{k: v for k, v in row.items() if k != "singular_values"} for row in found["spectra"]],
+        **{name: found[name] for name in ("cka", "probes", "soundness")},
     }

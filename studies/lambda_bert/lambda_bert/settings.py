@@ -11,8 +11,11 @@ from linear_shortcuts.settings import at_least, between, known, read_settings
 
 STUDY = Path("studies/lambda_bert")
 PARAMS = STUDY / "params.yaml"
+README = STUDY / "README.md"
+KEPT = STUDY / "kept.json"  # what no stage measures: trials of single settings, and a layer's time and memory
 REGISTRY = Path("params.yaml")  # of the project: its models, and the sentences that are short-cut
 Kind = Literal["bert", "lambdabert"]
+EARLY = "early-lambdabert"  # one that was stopped when it had learned as much as the BERT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,19 @@ class FilesText:
     validation: tuple[str, ...] | None
     sentences: bool
     text_field: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WikitextText:
+    """WikiText as the hub has it, Parquet files in a folder for each configuration: a row is a line of text."""
+
+    source: Literal["wikitext"]
+    dataset: str  # a local copy's folder, or the hub's id
+    config: str
+    revision: str | None  # of the hub
+
+
+Source = DocstringsText | FilesText | WikitextText
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +106,20 @@ class Ablation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Matching:
+    steps_per_evaluation: int = at_least(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistilSteps:
+    bert: int = at_least(1)
+    lambdabert: int = at_least(1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Distil:
     teacher: str
-    steps: int = at_least(1)
+    steps: DistilSteps
     batch: int = at_least(2)
     masked: float = between(0, 0.9)
     learning_rate: float = between(1e-8, 1)
@@ -102,12 +129,20 @@ class Distil:
 @dataclass(frozen=True, kw_only=True)
 class Shortcuts:
     own: tuple[str, ...]
+    equal: tuple[tuple[str, ...], ...] = field(metadata={"nonempty": True})
     beside: tuple[str, ...]
 
     def __post_init__(self) -> None:
         names = (*self.own, *self.beside)
         if twice := [name for name in names if names.count(name) > 1]:
             raise InputError(f"own and beside have {twice[0]!r} twice; name each once")
+        if missing := [name for name in self.compared if name not in names]:
+            raise InputError(f"equal has {missing[0]!r}, which is neither in own nor in beside; put it there")
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The models of `equal`, group after group."""
+        return tuple(name for group in self.equal for name in group)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,10 +168,11 @@ class Settings:
     shape: Shape
     pretrain: Pretrain
     ablation: Ablation
+    matching: Matching
     distil: Distil
     shortcuts: Shortcuts
     lambdas: Lambdas
-    sources: dict[str, DocstringsText | FilesText]
+    sources: dict[str, Source]
 
     def __post_init__(self) -> None:
         known("text", self.text, self.sources, "sources")
@@ -146,13 +182,13 @@ class Settings:
             raise InputError(f"models is {list(self.models)}; {missing.pop()} is missing, which it is compared with")
 
     @property
-    def chosen_source(self) -> DocstringsText | FilesText:
+    def chosen_source(self) -> Source:
         return self.sources[self.text]
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """The study's models: pre-trained, and distilled from a teacher."""
-        return (*self.models, *(f"distilled-{name}" for name in self.models))
+        """The study's models: pre-trained, stopped early, and distilled from a teacher."""
+        return (*self.models, EARLY, *(f"distilled-{name}" for name in self.models))
 
     @property
     def folders(self) -> Folders:
@@ -206,6 +242,10 @@ class Folders:
     @property
     def pretraining_plots(self) -> Path:
         return STUDY / "plots" / self.text / self.task / "pretraining"
+
+    @property
+    def pretraining_metrics(self) -> Path:
+        return STUDY / "metrics" / self.text / self.task / "pretraining.json"
 
     @property
     def ablation_table(self) -> Path:

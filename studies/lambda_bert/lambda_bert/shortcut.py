@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lambda_bert.models import new_model
-from lambda_bert.settings import Settings
+from lambda_bert.settings import EARLY, Settings
 from linear_shortcuts.files import InputError, artifacts
 from linear_shortcuts.maps import LayerMaps, SubmoduleMaps, fitting, linear_maps
 from linear_shortcuts.models import LanguageModel, cost, loading, longest, stand_in_steps
@@ -41,8 +41,9 @@ def load_subject(settings: Settings, params: Params, name: str, device: str) -> 
         folder = settings.folders.model(name)
         if not (folder / "config.json").is_file():
             kind = name.removeprefix("distilled-")
-            script = "02_pretrain" if kind == name else "04_distil"
-            raise InputError(f"{folder} has no model; run studies/lambda_bert/{script}.py --model {kind} first")
+            script = f"02_pretrain.py --model {kind}" if kind == name else f"04_distil.py --model {kind}"
+            script = "10_match_loss.py" if name == EARLY else script
+            raise InputError(f"{folder} has no model; run studies/lambda_bert/{script} first")
         return loading.load_model(folder, name=name, device=device), loading.load_tokenizer(folder)
     others = (*settings.shortcuts.beside, settings.distil.teacher)
     known("--model", name, dict.fromkeys((*settings.subjects, *others)), "models or shortcuts.beside")
