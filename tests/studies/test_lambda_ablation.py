@@ -12,9 +12,10 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 from scipy import stats
 from transformers import BertConfig, BertModel
 
-from lambda_bert import ablation, documents, models, pairs, pretraining, rotary, seeds, study
-from lambda_bert.settings import Shape, read
+from lambda_bert import ablation, documents, models, page, pairs, pretraining, rotary, seeds, study
+from lambda_bert.settings import README, Shape, read
 from linear_shortcuts import InputError
+from linear_shortcuts.files.documents import filled
 from linear_shortcuts.models.loading import load_tokenizer
 from linear_shortcuts.settings import devices
 
@@ -210,3 +211,26 @@ def test_differences_are_taken_seed_by_seed_and_one_seed_has_no_interval():
     [axis] = seeds.curves(found).axes
     assert len(axis.lines) == len(found)
     assert list(axis.lines[0].get_ydata()) == [5.0, 4.0]
+
+
+def test_the_tables_of_the_readme_are_those_of_the_tracked_numbers(monkeypatch):
+    """One command writes them anew: python studies/lambda_bert/write_results.py"""
+    monkeypatch.chdir(REPOSITORY)
+    text = README.read_text(encoding="utf-8")
+    assert filled(text, page.parts(SETTINGS), README) == text
+    tables = {"means": seeds.means(ablation.load(SETTINGS))}
+    tables["differences"] = seeds.differences(ablation.load(SETTINGS), SETTINGS.ablation.variants[0])
+    assert json.loads(SETTINGS.folders.ablation_metrics.read_text()) == tables
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (None, None, "one seed: undecided"),
+        (-0.1, 0.2, "undecided"),
+        (0.1, 0.2, "loses more"),
+        (-0.2, -0.1, "loses less"),
+    ],
+)
+def test_a_difference_is_decided_where_its_interval_leaves_0_out(low, high, said):
+    assert seeds.verdict({"low": low, "high": high}) == said

@@ -12,6 +12,7 @@ Read the modules in this order:
     shortcut                     how linear a model is, measured as the main pipeline does
     lambdas, probing, reading    the content lambdas as matrices, as features, and as tokens
     inside                       what these three find
+    page                         the README's tables, from tracked numbers
 
 Importing one of the classes below makes the model known to transformers' auto classes.
 """

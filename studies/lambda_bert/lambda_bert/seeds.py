@@ -16,6 +16,7 @@ from linear_shortcuts.figures.printing import PAGE, STYLE, label_below
 Found = Mapping[tuple[str, int], Mapping[str, Any]]  # (variant, seed) -> `results` and `log` of a training
 SCORES = ("mlm_loss", "mask_loss", "visible_loss", "pair_loss", "pair_accuracy")
 LEVEL = 0.95  # of the intervals
+EARLY_STEPS = (500, 2000)  # of which a table tells the loss besides that at the end
 
 
 def interval(values: Sequence[float]) -> tuple[float, float] | None:
@@ -36,8 +37,18 @@ def means(found: Found) -> list[dict[str, Any]]:
         scores = {key: float(np.mean([results[key] for results in trained])) for key in SCORES}
         about = {"variant": name, "about": VARIANTS[name].about, "parameters": trained[0]["parameters"]}
         low, high = interval([results["mask_loss"] for results in trained]) or (None, None)
-        rows.append({**about, "seeds": len(trained), **scores, "mask_loss_low": low, "mask_loss_high": high})
+        early = {
+            f"mask_loss_{step}": float(np.mean(losses))
+            for step in EARLY_STEPS
+            if (losses := [line["eval_mask_loss"] for line in _lines(found, name) if line["step"] == step])
+        }
+        rows.append({**about, "seeds": len(trained), **scores, "mask_loss_low": low, "mask_loss_high": high, **early})
     return rows
+
+
+def _lines(found: Found, name: str) -> list[Mapping[str, float]]:
+    """What was logged at each checkpoint of a variant's trainings."""
+    return [line for (variant, _), training in found.items() if variant == name for line in training["log"]]
 
 
 def differences(found: Found, beside: str) -> list[dict[str, Any]]:
@@ -53,10 +64,18 @@ def differences(found: Found, beside: str) -> list[dict[str, Any]]:
         ]
         low, high = interval(lost) or (None, None)
         mean = float(np.mean(lost))
-        rows.append(
-            {"variant": name, "beside": beside, "seeds": len(seeds), "difference": mean, "low": low, "high": high}
-        )
+        about = {"variant": name, "about": VARIANTS[name].about, "beside": beside, "seeds": len(seeds)}
+        rows.append({**about, "difference": mean, "low": low, "high": high})
     return rows
+
+
+def verdict(row: Mapping[str, Any]) -> str:
+    """What a difference says: nothing from one seed, nor where its interval holds 0."""
+    if row["low"] is None:
+        return "one seed: undecided"
+    if row["low"] <= 0 <= row["high"]:
+        return "undecided"
+    return "loses more" if row["low"] > 0 else "loses less"
 
 
 def text(rows: Sequence[Mapping[str, Any]]) -> str:
