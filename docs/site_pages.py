@@ -1,4 +1,4 @@
-"""Pages of the site that do not lie in docs/: the studies' own, the changelog, and the reference, a page a room.
+"""Pages of the site not in docs/: the studies' own, the notebook, the changelog, and a reference page a room.
 
 MkDocs calls `on_config` first, `on_files` before it reads the pages and `on_page_markdown` for each. Links out
 of the site, to code or settings, are shown as names; those that lead nowhere are left, so that a strict build fails.
@@ -7,6 +7,7 @@ of the site, to code or settings, are shown as names; those that lead nowhere ar
 from __future__ import annotations
 
 import ast
+import json
 import posixpath
 import re
 from pathlib import Path
@@ -35,6 +36,8 @@ def on_files(files: Files, config: Any) -> Files:
     for study in sorted(path.parent for path in (REPOSITORY / "studies").glob("*/dvc.yaml")):
         for path in (*study.glob("*.md"), *study.glob("figures/*.svg")):
             files.append(File.generated(config, str(path.relative_to(REPOSITORY)), abs_src_path=str(path)))
+    for notebook in (REPOSITORY / "docs" / "notebooks").glob("*.ipynb"):
+        files.append(File.generated(config, f"notebooks/{notebook.stem}.md", content=_notebook(notebook)))
     files.append(File.generated(config, "changelog.md", abs_src_path=str(REPOSITORY / "CHANGELOG.md")))
     for door in (LIBRARY / "__init__.py", *sorted(LIBRARY.glob("*/__init__.py"))):
         files.append(File.generated(config, f"reference/{door.parent.name}.md", content=_reference(door)))
@@ -63,6 +66,21 @@ def _reference(door: Path) -> str:
     return f"# {door.parent.name}\n\n{words}\n\n{names}\n"
 
 
+def _notebook(path: Path) -> str:
+    """A notebook's words, code and outputs as a page."""
+    parts = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "text/html" in data:
+                parts.append("".join(data["text/html"]))
+            else:
+                parts.append(f"```\n{''.join(output.get('text') or data['text/plain']).rstrip()}\n```")
+    return "\n\n".join(parts) + "\n"
+
+
 def _origin(uri: str) -> str:
     """Where in the repository a page of the site lies."""
     if uri == "changelog.md":
@@ -76,7 +94,7 @@ def _site_link(link: re.Match[str], uri: str, origin: str, files: Files) -> str:
     if "://" in target or not path:
         return link[0]
     place = posixpath.normpath(posixpath.join(posixpath.dirname(origin), path))
-    there = "changelog.md" if place == "CHANGELOG.md" else place.removeprefix("docs/")
+    there = "changelog.md" if place == "CHANGELOG.md" else place.removeprefix("docs/").replace(".ipynb", ".md")
     if files.get_file_from_path(there) is not None:
         return f"[{text}]({posixpath.relpath(there, posixpath.dirname(uri) or '.')}{mark}{anchor})"
     return text if (REPOSITORY / place).exists() else link[0]

@@ -155,15 +155,22 @@ class LensSet(Mapping[int, Lens], sharing.Shared):
         return cls({i: Lens("id", i, model.layers, card=card) for i in range(model.layers)}, card)
 
     @classmethod
-    def of_maps(cls, maps: LayerMaps) -> LensSet:
+    def of_maps(cls, maps: LayerMaps, model: LanguageModel | None = None) -> LensSet:
         """The lens `mat`: the study's own matrices to the last layer.
 
-        Raises `InputError` for maps without a card, of which nobody knows the model.
+        model: whose states they carry, where they were fitted in memory and have no card that says so.
+
+        Raises `InputError` where neither tells the model, or it has other layers.
         """
-        if maps.card is None:
-            raise InputError(f"{maps.folder} has no card, so whose states its maps carry is not known")
-        fitted_on = ("corpus", "split", "sentences", "vectors", "positions", "seed")
-        card = lens_card(maps.card, "mat", {key: maps.card[key] for key in fitted_on})
+        if maps.card is not None:
+            fitted_on = ("corpus", "split", "sentences", "vectors", "positions", "seed")
+            card = lens_card(maps.card, "mat", {key: maps.card[key] for key in fitted_on})
+        elif model is None:
+            raise InputError(f"{maps.folder} has no card, so whose states its maps carry is not known; give the model")
+        elif (maps.layers, maps.width) != (model.layers, model.width):
+            raise InputError(f"{maps} are not of {model.name}: it has {model.layers} blocks of width {model.width}")
+        else:
+            card = lens_card(model, "mat", {})
         last = maps.layers
         return cls({i: Lens("mat", i, last, (maps[i, last],), card=card) for i in range(last)}, card)
 
