@@ -119,14 +119,16 @@ def _like(parameter: Tensor, value: Tensor) -> nn.Parameter:
 def add_product(model: LanguageModel, block: int, matrix: Tensor, shift: Tensor | None) -> None:
     """Make h of the stream that leaves a block, counted from 0, h + D h + c whenever the model runs.
 
-    No place of an ordinary checkpoint could hold such a matrix D (d, d): this is for measuring.
+    No place of an ordinary checkpoint could hold such a matrix D (d, d): this is for measuring, on whole rows. Their first
+    position is left as it is: no fit has seen it, and in many models it is hundreds of times as large as all others and
+    what they attend to, so that whatever is added to it is felt everywhere.
     """
     factor = matrix.T.to(model.device, model.network.dtype)
     added = None if shift is None else shift.to(model.device, model.network.dtype)
 
     def corrected(states: Tensor) -> Tensor:
-        product = states @ factor
-        return states + (product if added is None else product + added)
+        product = states[:, 1:] @ factor
+        return torch.cat([states[:, :1], states[:, 1:] + (product if added is None else product + added)], dim=1)
 
     model.blocks[block].register_forward_hook(_on_states(corrected))
 
