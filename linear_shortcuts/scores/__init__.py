@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         in_top as in_top,
         kl_divergence as kl_divergence,
         r2 as r2,
+        resampled_means as resampled_means,
     )
     from linear_shortcuts.scores.tables import (
         EMBEDDING_PANELS as EMBEDDING_PANELS,

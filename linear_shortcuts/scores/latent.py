@@ -63,17 +63,20 @@ def _spellings(word: str, tokenizer: Any) -> list[int]:
 
 
 @torch.inference_mode()
-def ranks(model: LanguageModel, lenses: Mapping[str, Lens], states: Tensor, items: Sequence[Item]) -> dict[str, Tensor]:
+def ranks(
+    model: LanguageModel, lenses: Mapping[str, Lens], states: Tensor, items: Sequence[Item], batch: int = 32
+) -> dict[str, Tensor]:
     """By lens, the rank, from 1, of every word of every item at one layer, (words,) those of an item after each other.
 
     states: (items, d), h of the lenses' source at each item's position. A word's rank is that of its best spelling.
     """
     found: dict[str, list[Tensor]] = {name: [] for name in lenses}
-    for row, item in enumerate(items):
+    for rows in torch.arange(len(items)).split(batch):
         for name, lens in lenses.items():
-            logits = lens.read_out(model, states[row : row + 1])[0].float()
-            best = torch.stack([logits[word].max() for word in item.words])
-            found[name].append(1 + (logits > best[:, None]).sum(1).cpu())
+            logits = lens.read_out(model, states[rows]).float()
+            for own, row in zip(logits, rows.tolist(), strict=True):
+                best = torch.stack([own[word].max() for word in items[row].words])
+                found[name].append(1 + (own > best[:, None]).sum(1).cpu())
     return {name: torch.cat(own) for name, own in found.items()}
 
 

@@ -135,14 +135,19 @@ def bootstrap_interval(values: Tensor, resamples: int, confidence: float, seed: 
     the lower and the upper ends, (...), nan where no sample has a value. The same resamples serve all leading entries,
     so differences between curves are not blurred by the draw.
     """
+    means, tail = resampled_means(values, resamples, seed), (1 - confidence) / 2
+    ends = torch.nanquantile(means.double(), torch.tensor([tail, 1 - tail], dtype=torch.float64), dim=-1)
+    return ends[0], ends[1]
+
+
+def resampled_means(values: Tensor, resamples: int, seed: int) -> Tensor:
+    """The means (..., resamples) of n samples drawn with replacement from values (..., n); see `bootstrap_interval`."""
     n = values.shape[-1]
     generator = torch.Generator().manual_seed(seed % 2**63)
-    tail = (1 - confidence) / 2
     drawn = torch.randint(n, (resamples, n), generator=generator)
     # How often each sample is drawn: a resampled mean is then one row of a matrix product.
     counts = torch.zeros(resamples, n).scatter_add_(1, drawn, torch.ones(resamples, n))
     rows = values.float().reshape(-1, n)
     known = (~rows.isnan()).float()
     means = rows.nan_to_num(nan=0.0) @ counts.T / (known @ counts.T)
-    ends = torch.nanquantile(means.double(), torch.tensor([tail, 1 - tail], dtype=torch.float64), dim=1)
-    return ends[0].reshape(values.shape[:-1]), ends[1].reshape(values.shape[:-1])
+    return means.reshape(*values.shape[:-1], resamples)

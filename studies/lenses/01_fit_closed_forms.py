@@ -4,7 +4,7 @@ Reads   data/MODEL/CORPUS/hidden_train/, linreg/MODEL/CORPUS/layers/   the main 
 Writes  studies/lenses/data/MODEL/CORPUS/closed_forms/NAME/            lenses.safetensors and card.json: mat, shift,
         affine, ridge, low_rank_R; affine on either half of each shard, on shuffled targets, and of random direction
 
-Resumes after a kill, fit by fit.
+Resumes after a kill, fit by fit; shares the fits out to the ranks that torchrun starts.
 
 Example: python studies/lenses/01_fit_closed_forms.py --model tiny-gpt2
 """
@@ -17,42 +17,40 @@ def main() -> None:
     args = parse_args(__doc__, params=study.PARAMS)
     settings = study.read(args.params)
 
-    from time import perf_counter
+    from time import process_time
 
     from tqdm import tqdm
 
     from lenses import fitted, text
-    from linear_shortcuts.files import Partial
+    from linear_shortcuts.files import Partial, ranks
     from linear_shortcuts.lenses import LensSet, closed_form
     from linear_shortcuts.maps import LayerMaps
     from linear_shortcuts.states.shards import HiddenStates
 
+    own = ranks.join("cpu")
     folders = study.Folders(args.model, settings.corpus)
     states = HiddenStates.open(folders.pipeline.hidden("train"), made_by=text.MADE_BY)
     mat = LensSet.of_maps(LayerMaps.load(folders.pipeline.layer_maps, made_by=text.MADE_BY))
     sources, last = settings.layers(states.layers), states.layers
     how = {"ranks": settings.ranks, "penalties": settings.penalties, "seed": settings.seed}
     recipe = {"states": states.fingerprint, "sources": sources, **how}
-    with Partial("lenses/01_fit_closed_forms", folders.item, recipe, code=__file__) as partial:
-        todo = [variant for variant in fitted.VARIANTS if variant not in partial]
-        for variant in tqdm(todo, desc=f"{args.model}: closed forms", unit=" fits", disable=None):
-            began = perf_counter()
+    with Partial("lenses/01_fit_closed_forms", folders.item, recipe, ranks=own, code=__file__) as partial:
+        todo = own.share([variant for variant in fitted.VARIANTS if variant not in partial])
+        for variant in tqdm(todo, desc=f"{args.model}: closed forms", unit=" fits", disable=own.hide):
+            began = process_time()
             parts = fitted.Parts([shard.hidden_states for shard in states], sources, variant, settings.seed)
             made = {}
             for source, regression in zip(sources, closed_form.regressions(parts), strict=True):
-                own = closed_form.lenses(source, last, regression, settings.ranks, settings.penalties)
-                if variant == "all":
-                    own["affine_random"] = fitted.random_lens(own["affine"], regression, settings.seed)
-                else:
-                    own = {f"affine_{variant}": own["affine"]}
-                for name, lens in own.items():
+                for name, lens in fitted.lenses_of(variant, source, last, regression, settings).items():
                     made.setdefault(name, {}).update(lens.tensors)
-            partial.save(variant, {f"{variant}.pickle": made}, note=perf_counter() - began)
+            partial.save(variant, {f"{variant}.pickle": made}, note=fitted.spent(began))
+        if not partial.gather():
+            return
         found = {"mat": mat}
         for variant in fitted.VARIANTS:
             how = {"states": states.card["corpus"]["name"], "vectors": len(states), "variant": variant}
             for name, tensors in partial.load(f"{variant}.pickle").items():
-                card = fitted.card(states.card, name, partial.note(variant), **how)
+                card = fitted.card(states.card, name, [partial.note(variant)], **how)
                 found[name] = LensSet.of_tensors(tensors, card, sources, last)
         fitted.save(folders.fitted("closed_forms"), found)
         partial.forget_others()

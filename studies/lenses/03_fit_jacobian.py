@@ -3,8 +3,8 @@
 Reads   data/MODEL/CORPUS/tokens_train.pickle              from the main pipeline's 03_tokenize.py, and the model
 Writes  studies/lenses/data/MODEL/CORPUS/jacobian/final/   lenses.safetensors and card.json; likewise penultimate/
 
-Resumes after a kill, row of text by row of text: each takes a backward pass per coordinate.
-Shares the rows out to the ranks that torchrun starts.
+Resumes after a kill, row of text by row of text: each takes a backward pass per coordinate, and counts when more are
+asked for. Shares the rows out to the ranks that torchrun starts.
 
 Example: python studies/lenses/03_fit_jacobian.py --model tiny-gpt2
 """
@@ -17,20 +17,18 @@ def main() -> None:
     args = parse_args(__doc__, device=True, params=study.PARAMS)
     settings = study.read(args.params)
 
-    from time import perf_counter
+    from time import process_time
 
     from tqdm import tqdm
 
-    from lenses import fitted, text
-    from linear_shortcuts.files import Partial, ranks
+    from lenses import fitted, start, text
+    from linear_shortcuts.files import Partial
     from linear_shortcuts.lenses import jacobian
-    from linear_shortcuts.models import arithmetic, load_registered
+    from linear_shortcuts.models import arithmetic
 
-    own = ranks.join(args.device)
-    model = load_registered(settings.registered(args.model), args.model, args.device)
-    folders = study.Folders(args.model, settings.corpus)
+    own, model, folders = start.begin(args, settings)
     rows = text.train_rows(folders.pipeline, model, settings.rows.length, settings.jacobian.rows)
-    targets = {"final": model.layers, "penultimate": model.layers - 1}
+    targets = {"final": model.layers, fitted.PENULTIMATE: model.layers - 1}
     recipe = {"rows": rows.fingerprint, **vars(settings.rows), "precision": settings.jacobian.precision}
     with Partial("lenses/03_fit_jacobian", folders.item, recipe, ranks=own, code=__file__) as partial:
         units = [(kind, row) for row in range(len(rows.ids)) for kind in settings.jacobian.targets]
@@ -39,20 +37,20 @@ def main() -> None:
             total=len(todo) * model.width, desc=f"{args.model}: jacobian", unit=" passes", disable=own.hide
         ) as bar:
             for kind, row in todo:
-                began = perf_counter()
+                began = process_time()
                 with arithmetic(settings.jacobian.precision, model.device):
                     found = jacobian.row_jacobians(
                         model, rows.ids[row], settings.rows.positions, targets[kind], tell=bar.update
                     )
-                partial.save((kind, row), {f"{kind}_{row}.pickle": found}, note=perf_counter() - began)
+                partial.save((kind, row), {f"{kind}_{row}.pickle": found}, note=fitted.spent(began))
         if not partial.gather():
             return
         made = {}
         for kind in settings.jacobian.targets:
             own_rows = [partial.load(f"{kind}_{row}.pickle") for row in range(len(rows.ids))]
-            seconds = sum(partial.note((kind, row)) for row in range(len(rows.ids)))
+            took = [partial.note((kind, row)) for row in range(len(rows.ids))]
             how = {"text": rows.card, **vars(settings.rows), "precision": settings.jacobian.precision}
-            card = fitted.card(model, "jacobian", seconds, **how)
+            card = fitted.card(model, "jacobian", took, **how)
             made[kind] = jacobian.lens_set(own_rows, "jacobian", targets[kind], card)
         fitted.save(folders.fitted("jacobian"), made)
         partial.forget_others()

@@ -17,20 +17,17 @@ def main() -> None:
     args = parse_args(__doc__, device=True, params=study.PARAMS)
     settings = study.read(args.params)
 
-    from time import perf_counter
+    from time import process_time
 
     from tqdm import tqdm
 
-    from lenses import fitted, text
-    from linear_shortcuts.files import Partial, ranks
+    from lenses import fitted, start, text
+    from linear_shortcuts.files import Partial
     from linear_shortcuts.lenses import LensSet, tuned
-    from linear_shortcuts.models import load_registered
     from linear_shortcuts.states import provenance
     from linear_shortcuts.states.shards import HiddenStates
 
-    own = ranks.join(args.device)
-    model = load_registered(settings.registered(args.model), args.model, args.device)
-    folders = study.Folders(args.model, settings.corpus)
+    own, model, folders = start.begin(args, settings)
     states = HiddenStates.open(folders.pipeline.hidden("train"), made_by=text.MADE_BY)
     provenance.check_model(states.card, model, states.folder, made_by=text.MADE_BY)
     affine = fitted.load(folders, ["closed_forms"], model)["affine"]
@@ -41,17 +38,16 @@ def main() -> None:
         with tqdm(total=len(todo) * how.tokens, desc=f"{args.model}: tuned", unit=" tokens", disable=own.hide) as bar:
             last = states.layer(model.layers, model.device) if todo else None
             for source in todo:
-                began = perf_counter()
+                began = process_time()
                 lens, found = tuned.tune(
                     model, affine[source], states.layer(source, model.device), last, how, tell=bar.update
                 )
-                partial.save(source, {f"{source}.pickle": lens.tensors}, {**found, "seconds": perf_counter() - began})
+                partial.save(source, {f"{source}.pickle": lens.tensors}, {**found, **fitted.spent(began)})
         if not partial.gather():
             return
         notes = {str(source): partial.note(source) for source in affine}
         tensors = {key: value for i in affine for key, value in partial.load(f"{i}.pickle").items()}
-        seconds = sum(note["seconds"] for note in notes.values())
-        card = fitted.card(model, "tuned", seconds, vectors=len(states), recipe=vars(how), layers=notes)
+        card = fitted.card(model, "tuned", notes.values(), vectors=len(states), recipe=vars(how), layers=notes)
         fitted.save(folders.fitted("tuned"), {"tuned": LensSet.of_tensors(tensors, card, list(affine), model.layers)})
         partial.forget_others()
     print(f"{args.model}: {len(affine)} layers tuned ({partial.resumed} resumed)")

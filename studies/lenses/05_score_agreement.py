@@ -20,17 +20,16 @@ def main() -> None:
 
     from tqdm import tqdm
 
-    from lenses import comparison, fitted, text
-    from linear_shortcuts.files import Partial, artifacts, ranks
-    from linear_shortcuts.models import load_registered, load_registered_tokenizer
+    from lenses import comparison, fitted, start, text
+    from linear_shortcuts.files import Partial, artifacts
+    from linear_shortcuts.models import load_registered_tokenizer
 
-    own = ranks.join(args.device)
-    entry = settings.registered(args.model)
-    model = load_registered(entry, args.model, args.device)
-    folders = study.Folders(args.model, settings.corpus)
-    lenses = fitted.load(folders, settings.groups, model)
-    read = text.validation(folders.pipeline, model, load_registered_tokenizer(entry), settings.sentences)
+    own, model, folders = start.begin(args, settings)
+    lenses = fitted.load_all(settings, folders, model)
+    tokenizer = load_registered_tokenizer(settings.registered(args.model))
+    read = text.validation(folders.pipeline, model, tokenizer, settings.sentences)
     card = {"states": read.fingerprint, "sentences": settings.sentences, "lenses": comparison.fingerprints(lenses)}
+    card["type"] = model.network.config.model_type
     recipe = {**card, "device": model.device.type}
     with Partial("lenses/05_score_agreement", folders.item, recipe, ranks=own, code=__file__) as partial:
         layers = settings.layers(model.layers)

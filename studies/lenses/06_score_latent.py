@@ -20,18 +20,15 @@ def main() -> None:
 
     from tqdm import tqdm
 
-    from lenses import comparison, fitted
-    from linear_shortcuts.files import Partial, artifacts, ranks
-    from linear_shortcuts.models import load_registered, load_registered_tokenizer
+    from lenses import comparison, fitted, start
+    from linear_shortcuts.files import Partial, artifacts
+    from linear_shortcuts.models import load_registered_tokenizer
     from linear_shortcuts.scores import latent
 
-    own = ranks.join(args.device)
-    entry = settings.registered(args.model)
-    model = load_registered(entry, args.model, args.device)
-    folders = study.Folders(args.model, settings.corpus)
+    own, model, folders = start.begin(args, settings)
     lenses = fitted.load(folders, settings.groups, model)
     kinds = latent.SETS if settings.evaluations is not None and model.family.causal else ()
-    tokenizer = load_registered_tokenizer(entry)
+    tokenizer = load_registered_tokenizer(settings.registered(args.model))
     sets = {kind: latent.read_items(settings.evaluations, kind, tokenizer) for kind in kinds}
     layers = [i for i in settings.layers(model.layers) if all(i in own_set for own_set in lenses.values())]
     asked = {kind: [[item.name, item.ids.tolist(), item.words] for item in items] for kind, (items, _) in sets.items()}

@@ -35,6 +35,7 @@ def test_a_lens_that_has_the_word_first_passes_and_one_that_has_it_second_passes
     first = nn.functional.one_hot(torch.tensor([item.words[0][0] for item in asked]), VOCABULARY).float()
     found = ranks(OneHot(), {"id": Lens("id", 0, 1)}, first, asked)["id"]
     assert passes(found, counts(asked), 1).mean() == 1
+    assert torch.equal(ranks(OneHot(), {"id": Lens("id", 0, 1)}, first, asked, batch=7)["id"], found)
     other = first.clone()
     other[torch.arange(20), (first.argmax(1) + 1) % VOCABULARY] = 2
     second = ranks(OneHot(), {"id": Lens("id", 0, 1)}, other, asked)["id"]

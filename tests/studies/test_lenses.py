@@ -2,22 +2,26 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from time import process_time
 
 import pytest
 import tiny
 import torch
 
-from lenses import comparison, figures, fitted, page, report, settings as study, text
-from linear_shortcuts import InputError
-from linear_shortcuts.files import artifacts
-from linear_shortcuts.lenses.closed_form import lenses as closed_forms, regressions
+from lenses import answers, comparison, figures, fitted, kept, page, randomness, report, settings as study, text
+from linear_shortcuts import InputError, load_model, load_tokenizer
+from linear_shortcuts.files import artifacts, documents
+from linear_shortcuts.lenses import closed_form, jacobian
+from linear_shortcuts.lenses.closed_form import regressions
 from linear_shortcuts.lenses.lens_set import LensSet
 from linear_shortcuts.scores.latent import Item
 from linear_shortcuts.states.extraction import extract
 from linear_shortcuts.text.tokens import Tokens
 
 STUDY = Path(__file__).resolve().parents[2] / "studies" / "lenses"
+SPENT = {"seconds": 1.5, "peak_gib": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -33,20 +37,16 @@ def states(model):
 @pytest.fixture(scope="module")
 def lenses(model, states):
     """id, mat (here a stand-in), affine, low rank and the controls."""
-    found = {"id": LensSet.identity(model)}
+    found, settings = {"id": LensSet.identity(model)}, replace(study.read(STUDY / "params.yaml"), ranks=(2,))
     for variant in fitted.VARIANTS:
         parts = fitted.Parts([states], [0, 1, 2], variant, seed=0)
         made = {}
         for source, regression in enumerate(regressions(parts)):
-            own = closed_forms(source, 3, regression, [2], [0.1])
-            if variant == "all":
-                own |= {"mat": own["ridge"], fitted.RANDOM: fitted.random_lens(own["affine"], regression, 0)}
-            else:
-                own = {f"affine_{variant}": own["affine"]}
-            for name, lens in own.items():
+            own = fitted.lenses_of(variant, source, 3, regression, settings)
+            for name, lens in own.items() if variant != "all" else {**own, "mat": own["ridge"]}.items():
                 made.setdefault(name, {}).update(lens.tensors)
         for name, tensors in made.items():
-            card = fitted.card(model, name, 1.5, vectors=200)
+            card = fitted.card(model, name, [SPENT], vectors=200)
             found[name] = LensSet.of_tensors(tensors, card, [0, 1, 2], 3)
     return found
 
@@ -59,7 +59,8 @@ def found(model, states, lenses, tmp_path, monkeypatch):
     truth = torch.arange(200) % 9 - 1
     read = text.Validation(states, truth, 1 + truth.clamp(min=0), "0")
     values = {layer: comparison.at_layer(model, lenses, layer, read) for layer in (0, 2)}
-    artifacts.save(folders.agreement, {"values": values, "bytes": read.bytes, "costs": comparison.costs(lenses)})
+    scored = {"values": values, "bytes": read.bytes, "costs": comparison.costs(lenses), "card": {"type": "gpt2"}}
+    artifacts.save(folders.agreement, scored)
     items = [Item(str(n), torch.tensor([5, 6, 7 + n]), 2, [[n], [n + 1, n + 2]]) for n in range(20)]
     ranks = comparison.word_ranks(model, lenses, items, [0, 2])
     artifacts.save(folders.latent, {"ranks": {"typo": ranks}, "words": {"typo": [2] * 20}, "layers": [0, 2]})
@@ -90,23 +91,65 @@ def test_tables_hold_every_lens_layer_and_measure_and_agreement_stands_apart_fro
     assert all(best["any", k] >= max(best[0, k], best[2, k]) for k in (1, 5, 10))
 
 
-def test_the_page_answers_with_numbers_and_says_what_was_not_measured(found):
-    makers = (report.agreement_table, report.latent_table, report.costs_table)
-    made = dict(zip(("agreement", "latent", "costs"), (make(found) for make in makers), strict=True))
-    parts = page.parts([found], made)
-    assert "Does `tuned` beat `affine`? Its KL minus `affine`'s: not measured yet." in parts["answers"]
-    assert "KL of `ridge` minus `affine`'s: " in parts["answers"]
-    assert parts["summary"].count("\n| ") == len(found.lenses) + 2
-    assert "| typo |" in parts["latent"]
-    assert "200 vectors" in parts["costs"]
-    drawn = [figures.agreement_figure(made["agreement"], ["toy"]), figures.latent_figure(made["latent"], "toy")]
-    drawn.append(figures.pairs_figure(report.pairs_table(found), "toy"))
-    drawn.append(figures.costs_figure(made["costs"], ["toy"]))
-    for figure in drawn:
+@pytest.fixture
+def made(found):
+    """All tables of the report, as 07_report.py makes them."""
+    return {name: make(found) for name, make in {**report.MAKERS, "answers": answers.answers_table}.items()}
+
+
+def test_the_page_is_made_from_what_is_kept_and_marks_what_does_not_beat_its_control(found, made, tmp_path):
+    run = kept.chosen(made, "toy")
+    kept.save(tmp_path / "toy" / "docstrings.json", run)
+    [(model, read)] = kept.runs(tmp_path)
+    assert (model, read) == ("toy", run)
+    assert "toy-summary" not in page.parts([("toy", run)])  # nothing was tuned: fitted for the sake of transfer alone
+    summary = page.summary(run)
+    assert summary.count("\n| ") == len(found.lenses) + 1
+    [line] = [line for line in summary.splitlines() if line.startswith("| id")]
+    assert "does not beat" not in line
+    assert "| lens | all | typo |" in page.latent(run)
+    assert "200 vectors" in page.costs(run)
+    weak = {**run["costs"][0], "lens": "mat", "beats_controls": False}
+    assert "mat (does not beat its control)" in page.summary({**run, "costs": [weak]})
+    assert report.metrics(made, ["toy"])["toy"]["affine"].keys() == {"kl", "p1"}
+    assert [r["cosine"] for r in made["floor"]] == [found.cosines[0], found.cosines[2]]
+
+
+def test_every_figure_is_drawn_from_the_tables(made):
+    drawn = figures.of(made, "toy")
+    assert set(drawn) == {"agreement", "costs", "pairs", "latent"}
+    for figure in drawn.values():
         figure.draw_without_rendering()
         figure.clear()
-    assert set(report.metrics(made, ["toy"])["toy"]["affine"]) == {"kl", "p1"}
-    assert [r["cosine"] for r in report.floor_table(found)] == [found.cosines[0], found.cosines[2]]
+    assert "latent" not in figures.of({**made, "latent": []}, "toy")
+
+
+def test_answers_are_differences_shares_and_where_they_are_decided(found, made):
+    kept_share, p1_share, floor = made["answers"]
+    assert (kept_share["lens"], kept_share["minus"], floor["minus"]) == ("low_rank_2", answers.KEPT, "affine_second")
+    kl = {lens: found.agreement[lens, "kl"].mean() for lens in ("id", "mat", "low_rank_2")}
+    share = (kl["low_rank_2"] - kl["id"]) / (kl["mat"] - kl["id"])
+    assert kept_share["value"] == pytest.approx(float(share))
+    assert kept_share["low"] <= kept_share["value"] <= kept_share["high"]
+    assert p1_share["measure"] == "p1"
+    assert floor["better"] + floor["worse"] <= floor["layers"] == 2
+    whole = found.agreement["mat", "kl"].mean(0)
+    assert found.ratio(whole, whole) == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert "share of `mat`'s gain in KL that `low_rank_2` keeps" in page.answer([("toy", kept.chosen(made, "toy"))], 4)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "sign", "verdict"), [(1, 2, 1, 1), (1, 2, -1, -1), (-2, -1, -1, 1), (-1, 1, 1, 0)]
+)
+def test_what_is_decided_depends_on_whether_more_is_better(low, high, sign, verdict):
+    assert answers.decided({"low": low, "high": high}, sign) == verdict
+
+
+def test_the_page_shows_the_runs_that_are_kept():
+    text = (STUDY / "README.md").read_text(encoding="utf-8")
+    parts = page.parts(list(kept.runs(STUDY / "results")))
+    assert documents.filled(text, parts, "README.md") == text
+    assert {"smollm2-135m-instruct-q4-latent", "tiny-bert-summary", "tiny-gpt2-summary"} <= set(parts)
 
 
 def test_variants_see_either_half_or_targets_of_other_rows(states):
@@ -171,3 +214,83 @@ def test_help_says_what_is_read_and_written_before_anything_heavy_is_loaded():
 def test_the_scripts_are_recipes():
     for script in STUDY.glob("[0-9]*.py"):
         assert len(script.read_text(encoding="utf-8").splitlines()) <= 65, script.name
+
+
+def test_random_weights_keep_the_shape_and_forget_what_was_learnt(model, tmp_path, repository):
+    tokenizer = load_tokenizer(repository / "models" / "tiny-gpt2")
+    network = randomness.redrawn(model.network, seed=0)
+    own, drawn = model.network.state_dict(), network.state_dict()
+    assert {name: value.shape for name, value in own.items()} == {name: value.shape for name, value in drawn.items()}
+    matrices = [name for name, value in own.items() if value.ndim == 2]
+    assert not any(torch.equal(own[name], drawn[name]) for name in matrices)
+    randomness.save(randomness.redrawn(model.network, seed=0), tokenizer, tmp_path / "random")
+    read = load_model(tmp_path / "random").network.state_dict()
+    assert all(torch.equal(read[name], drawn[name]) for name in matrices)  # one seed, one model
+    assert not torch.equal(randomness.redrawn(model.network, seed=1).state_dict()[matrices[0]], drawn[matrices[0]])
+
+
+def test_lenses_of_another_corpus_are_named_after_it_without_controls(model, lenses, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "STUDY", tmp_path)
+    for corpus in ("docstrings", "other"):
+        own = {name: lens_set for name, lens_set in lenses.items() if name != "id"}
+        fitted.save(study.Folders("toy", corpus).fitted("closed_forms"), own)
+    settings = replace(
+        study.read(STUDY / "params.yaml"),
+        groups=("closed_forms",),
+        transfer=study.Transfer(corpus="other", groups=("closed_forms",)),
+    )
+    found = fitted.load_all(settings, study.Folders("toy", "docstrings"), model)
+    assert set(lenses) < set(found)
+    elsewhere = {name for name in found if name.endswith("@other")}
+    assert elsewhere == {f"{name}@other" for name in lenses if name not in ("id", *fitted.CONTROLS)}
+    alone = replace(settings, transfer=study.Transfer(corpus=None, groups=("closed_forms",)))
+    assert set(fitted.load_all(alone, study.Folders("toy", "docstrings"), model)) == set(lenses)
+
+
+def test_the_penultimate_target_reads_itself_as_it_is(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "STUDY", tmp_path)
+    folders = study.Folders("toy", "docstrings")
+    card = fitted.card(model, "jacobian", [SPENT])
+    rows = list(torch.randn(2, 2, model.width, model.width))
+    made = {kind: jacobian.lens_set(rows, "jacobian", 2, card) for kind in ("final", fitted.PENULTIMATE)}
+    fitted.save(folders.fitted("jacobian"), made)
+    found = fitted.load(folders, ["jacobian"], model)
+    assert set(found) == {"id", "jacobian", "jacobian_penultimate"}
+    assert (list(found["jacobian"]), list(found["jacobian_penultimate"])) == ([0, 1], [0, 1, 2])
+    h = torch.randn(3, model.width)
+    assert torch.equal(found["jacobian_penultimate"][2].transport(h), h)
+
+
+def test_parts_made_anew_are_those_in_memory(model):
+    """What 02_fit_future.py reads batch by batch: only the positions that count, in every pass again."""
+    ids = torch.stack([tiny.tokens(model, 8, seed=n).sentences[0].repeat(9)[:9] for n in range(8)])
+    states, positions = text.states_of(model, ids), slice(2, 8)
+    whole = [closed_form.future_part(states, 3, positions, causal=True)]
+    stored = {f"{first}": states[:, first : first + 3, positions] for first in range(0, 8, 3)}
+    parts = fitted.Anew(lambda name: text.ahead(model, stored[name]), stored)
+    for one, other in zip(regressions(parts), regressions(whole), strict=True):
+        torch.testing.assert_close(one.matrix(), other.matrix(), atol=1e-6, rtol=1e-6)
+    firsts = [first for first, _ in text.batches(torch.zeros(2 * text.ROWS + 1, 4))]
+    assert firsts == [0, text.ROWS, 2 * text.ROWS]
+
+
+def test_a_fit_costs_the_seconds_of_all_its_parts_and_the_memory_of_the_largest(model):
+    began = process_time()
+    sum(range(10**6))
+    part = fitted.spent(began)
+    assert 0 < part["seconds"] <= process_time() - began
+    assert 0.01 < part["peak_gib"] < 100
+    card = fitted.card(model, "tuned", [SPENT, {"seconds": 2.0, "peak_gib": 0.7}, SPENT], vectors=3)
+    assert card["fit"] == {"vectors": 3, "seconds": 5.0, "peak_gib": 0.7}
+
+
+def test_the_report_of_other_settings_lies_in_a_folder_of_their_name():
+    assert study.Report(study.PARAMS).tables == study.STUDY / "tables"
+    assert study.Report(STUDY / "smollm2.yaml").metrics == study.STUDY / "runs" / "smollm2" / "metrics" / "metrics.json"
+
+
+def test_the_settings_of_the_real_model_can_be_read_and_no_text_is_another_than_itself():
+    settings = study.read(STUDY / "smollm2.yaml")
+    assert settings.models == ("smollm2-135m-instruct-q4",)
+    with pytest.raises(InputError, match="name another one"):
+        replace(settings, transfer=study.Transfer(corpus=settings.corpus, groups=("closed_forms",)))

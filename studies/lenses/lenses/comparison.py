@@ -37,7 +37,7 @@ def at_layer(model: LanguageModel, lenses: Mapping[str, LensSet], layer: int, re
 
 
 def costs(lenses: Mapping[str, LensSet]) -> dict[str, dict[str, Any]]:
-    """By lens: seconds of the fit, peak memory (GiB), what it saw, parameters of all layers, FLOPs for a vector."""
+    """By lens: processor seconds and peak memory (GiB) of the fit, what it saw, all its parameters, FLOPs a vector."""
     return {
         name: {
             **{key: own.card["fit"].get(key) for key in ("seconds", "peak_gib", "vectors", "convergence", "layers")},

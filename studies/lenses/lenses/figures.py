@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 
+from lenses.fitted import CONTROLS
 from lenses.report import MEAN
 from linear_shortcuts.figures import printing
 from linear_shortcuts.scores import Table
 from linear_shortcuts.scores.agreement import KL
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DRAWN = {  # a lens has its colour, mark and line in every figure
@@ -27,81 +30,97 @@ DRAWN = {  # a lens has its colour, mark and line in every figure
 PANELS = {KL: "KL to the full model (nats)", "p1": "Precision@1"}
 
 
-def agreement_figure(table: Table, models: list[str]) -> Figure:
-    """KL and Precision@1 by layer and lens, a row a model, with bands."""
+def of(made: Mapping[str, Table], model: str) -> dict[str, Figure]:
+    """All figures of one model by name, from the report's tables; that of the latent words where there are some."""
+    own = {name: [record for record in table if record["model"] == model] for name, table in made.items()}
+    drawn = {
+        "agreement": agreement_figure(own["agreement"]),
+        "costs": costs_figure(own["costs"]),
+        "pairs": pairs_figure(own["pairs"]),
+    }
+    return {**drawn, "latent": latent_figure(own["latent"])} if own["latent"] else drawn
+
+
+def agreement_figure(table: Table) -> Figure:
+    """KL and Precision@1 by layer and lens, with bands."""
     with plt.rc_context(printing.STYLE):
-        figure, axes = plt.subplots(len(models), 2, figsize=(printing.PAGE, 2.4 * len(models) + 0.5), squeeze=False)
-        for row, model in zip(axes, models, strict=True):
-            for axis, (measure, label) in zip(row, PANELS.items(), strict=True):
-                for lens, (color, mark, line) in DRAWN.items():
-                    own = [
-                        r
-                        for r in table
-                        if (r["model"], r["lens"], r["measure"]) == (model, lens, measure) and r["layer"] != MEAN
-                    ]
-                    drawn: dict[str, Any] = {"color": color, "marker": mark, "linestyle": line, "label": lens}
-                    if own:
-                        printing.line_with_band(axis, own, "layer", "value", **drawn)
-                axis.set(xlabel="layer", ylabel=label, title=model)
-                if measure == KL:
-                    axis.set_yscale("log")
-                else:
-                    axis.set_ylim(0, 1.02)
-        printing.label_below(figure, axes, 7)
+        figure, axes = plt.subplots(1, 2, figsize=(printing.PAGE, 2.9))
+        for axis, (measure, label) in zip(axes, PANELS.items(), strict=True):
+            chosen = [r for r in table if r["measure"] == measure and r["layer"] != MEAN]
+            _lines(axis, chosen)
+            axis.set(xlabel="layer", ylabel=label)
+            if measure == KL:
+                axis.set_yscale("log")
+            else:
+                axis.set_ylim(0, 1.02)
+        printing.label_below(figure, axes, len(DRAWN))
     return figure
 
 
-def latent_figure(table: Table, model: str) -> Figure:
+def _lines(axis: Axes, table: Table, within: tuple[float, float] = (-np.inf, np.inf)) -> None:
+    """A line with its band for each of `DRAWN` that the table has."""
+    for lens, (color, mark, line) in DRAWN.items():
+        own = [record for record in table if record["lens"] == lens]
+        drawn: dict[str, Any] = {"color": color, "marker": mark, "linestyle": line, "label": lens}
+        if own:
+            printing.line_with_band(axis, own, "layer", "value", within, **drawn)
+
+
+def latent_figure(table: Table) -> Figure:
     """pass@5 by layer and lens, a panel a set of prompts."""
-    own = [r for r in table if r["model"] == model and r["k"] == 5 and r["layer"] != "any"]
+    own = [r for r in table if r["k"] == 5 and r["layer"] != "any"]
     sets = list(dict.fromkeys(r["set"] for r in own))
+    rows = -(-len(sets) // 3)
     with plt.rc_context(printing.STYLE):
-        figure, axes = plt.subplots(2, 3, figsize=(printing.PAGE, 4.2), sharex=True)
+        figure, axes = plt.subplots(rows, 3, figsize=(printing.PAGE, 2.1 * rows + 0.3), sharex=True, squeeze=False)
+        for axis in axes.flat[len(sets) :]:
+            axis.set_axis_off()
         for axis, kind in zip(axes.flat, sets, strict=False):
-            for lens, (color, mark, line) in DRAWN.items():
-                records = [r for r in own if (r["set"], r["lens"]) == (kind, lens)]
-                drawn: dict[str, Any] = {"color": color, "marker": mark, "linestyle": line, "label": lens}
-                if records:
-                    printing.line_with_band(axis, records, "layer", "value", (0, 1), **drawn)
-            axis.set(title=kind, xlabel="layer", ylabel="pass@5 at this layer")
-        printing.label_below(figure, axes, 7)
+            _lines(axis, [r for r in own if r["set"] == kind], (0, 1))
+            axis.set(title=kind, xlabel="layer", ylabel="pass@5")
+        printing.label_below(figure, axes, len(DRAWN))
     return figure
 
 
-def pairs_figure(table: Table, model: str) -> Figure:
+def pairs_figure(table: Table) -> Figure:
     """Mean KL of the lens of a row minus that of a column; a dot where the interval holds 0."""
-    own = {(r["lens"], r["minus"]): r for r in table if r["model"] == model}
+    own = {(r["lens"], r["minus"]): r for r in table if not {r["lens"], r["minus"]} & set(CONTROLS)}
+    own = {pair: record for pair, record in own.items() if not any("@" in lens for lens in pair)}
     names = list(dict.fromkeys(lens for lens, _ in own))
+    first = names[0]
+    names.sort(key=lambda lens: own[lens, first]["value"])
     values = np.array([[own[a, b]["value"] for b in names] for a in names])
     with plt.rc_context(printing.STYLE):
-        figure, axis = plt.subplots(figsize=(printing.PAGE * 0.8, printing.PAGE * 0.7))
+        figure, axis = plt.subplots(figsize=(printing.PAGE * 0.8, printing.PAGE * 0.62))
         bound = max(float(np.quantile(np.abs(values), 0.8)), 1e-6)
         image = axis.imshow(values, cmap="RdBu_r", vmin=-bound, vmax=bound)
         for row, a in enumerate(names):
             for column, b in enumerate(names):
                 decided = own[a, b]["low"] > 0 or own[a, b]["high"] < 0
-                text = f"{values[row, column]:.2g}" if decided else "·"
-                axis.text(column, row, text, ha="center", va="center", fontsize=5)
+                text = f"{values[row, column]:.2f}" if decided else "·"
+                color = "white" if abs(values[row, column]) > 0.6 * bound else "black"
+                axis.text(column, row, text, ha="center", va="center", fontsize=6, color=color)
         axis.set_xticks(range(len(names)), names, rotation=90)
         axis.set_yticks(range(len(names)), names)
         axis.grid(visible=False)
-        axis.set_title(f"Mean KL of the row's lens minus the column's (nats), {model}\na dot: not decided")
-        figure.colorbar(image, extend="both")
+        figure.colorbar(image, extend="both", label="KL of the row's lens − the column's (nats)")
     return figure
 
 
-def costs_figure(table: Table, models: list[str]) -> Figure:
-    """Mean KL against seconds of the fit, a panel a model."""
+def costs_figure(table: Table) -> Figure:
+    """Mean KL against processor seconds of the fit."""
     with plt.rc_context(printing.STYLE):
-        figure, axes = plt.subplots(1, len(models), figsize=(printing.PAGE, 2.8), squeeze=False)
-        for axis, model in zip(axes[0], models, strict=True):
-            for record in table:
-                if record["model"] == model and record["lens"] in DRAWN and record["seconds"] is not None:
-                    color, mark, _ = DRAWN[record["lens"]]
-                    error = [[record["value"] - record["low"]], [record["high"] - record["value"]]]
-                    point = (max(record["seconds"], 0.1), record["value"])
-                    axis.errorbar(*point, yerr=error, color=color, marker=mark, linestyle="", label=record["lens"])
-            axis.set(xscale="log", yscale="log", xlabel="seconds of the fit", title=model)
-            axis.set_ylabel("mean KL to the full model (nats)")
-        printing.label_below(figure, axes, 7)
+        figure, axis = plt.subplots(figsize=(printing.COLUMN * 1.3, 2.8))
+        for record in table:
+            if record["lens"] in DRAWN and record["seconds"] is not None:
+                color, mark, _ = DRAWN[record["lens"]]
+                error = [[record["value"] - record["low"]], [record["high"] - record["value"]]]
+                point = (max(record["seconds"], 0.1), record["value"])
+                axis.errorbar(*point, yerr=error, color=color, marker=mark, markersize=5, linestyle="")
+                axis.annotate(
+                    record["lens"], point, (4, 4), textcoords="offset points", fontsize=7, color=color,
+                )  # fmt: skip
+        axis.set(xscale="log", yscale="log", xlabel="processor seconds of the fit")
+        axis.set_ylabel("mean KL to the full model (nats)")
+        axis.margins(x=0.25, y=0.12)
     return figure

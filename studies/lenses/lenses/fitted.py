@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lenses.settings import Folders
+from lenses.settings import Folders, Settings
 from linear_shortcuts.files import InputError, atomic_folder, derive
-from linear_shortcuts.lenses import LensSet
+from linear_shortcuts.lenses import LensSet, closed_form
 from linear_shortcuts.lenses.closed_form import Part, Regression
 from linear_shortcuts.lenses.lens import Lens
 from linear_shortcuts.lenses.lens_set import lens_card
@@ -30,14 +31,23 @@ MADE_BY = {
 HALVES = ("affine_first", "affine_second")
 SHUFFLED, RANDOM = "affine_shuffled", "affine_random"
 CONTROLS = (*HALVES, SHUFFLED, RANDOM)
+PENULTIMATE = "penultimate"  # the folder of the Jacobian lens to the layer before the last
 VARIANTS = ("all", "first", "second", "shuffled")
 
 
-def card(model: LanguageModel | Mapping[str, Any], name: str, seconds: float, **fit: Any) -> dict[str, Any]:
-    """The card of a lens: fitted on what, how, in how many seconds, and the most memory the process had (GiB)."""
+def spent(began: float) -> dict[str, float]:
+    """What a part of a fit took since `began`, a `process_time`: seconds of processor, and the most memory so far."""
     unit = 2**30 if sys.platform == "darwin" else 2**20  # in bytes there, in KiB elsewhere
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    return lens_card(model, name, {**fit, "seconds": round(seconds, 1), "peak_gib": round(peak, 1)})
+    return {"seconds": process_time() - began, "peak_gib": peak}
+
+
+def card(
+    model: LanguageModel | Mapping[str, Any], name: str, parts: Iterable[Mapping[str, float]], **fit: Any
+) -> dict[str, Any]:
+    """The card of a lens: fitted on what, how, and what its parts took, as `spent` has it: all seconds, most memory."""
+    seconds, peaks = zip(*((part["seconds"], part["peak_gib"]) for part in parts), strict=True)
+    return lens_card(model, name, {**fit, "seconds": round(sum(seconds), 1), "peak_gib": round(max(peaks), 1)})
 
 
 def save(folder: Path, lenses: Mapping[str, LensSet]) -> None:
@@ -55,10 +65,32 @@ def load(folders: Folders, groups: Iterable[str], model: LanguageModel) -> dict[
         if not folder.is_dir():
             raise InputError(f"{folder} does not exist; run {MADE_BY[group]} first")
         for path in sorted(folder.iterdir()):
-            name = "jacobian_penultimate" if path.name == "penultimate" else path.name
-            name = "jacobian" if name == "final" else name
-            found[name] = LensSet.load(path, model, made_by=MADE_BY[group])
+            own = LensSet.load(path, model, made_by=MADE_BY[group])
+            found[{"final": "jacobian", PENULTIMATE: "jacobian_penultimate"}.get(path.name, path.name)] = own
+            if path.name == PENULTIMATE:  # a state of its own target moves itself and nothing else
+                itself = {own.target: Lens(own.name, own.target, own.target, card=own.card)}
+                found["jacobian_penultimate"] = LensSet({**own, **itself}, own.card)
     return found
+
+
+def load_all(settings: Settings, folders: Folders, model: LanguageModel) -> dict[str, LensSet]:
+    """Those of the settings' groups, and those fitted on another corpus, `NAME@CORPUS`, without controls."""
+    other = settings.transfer.corpus
+    if other is None:
+        return load(folders, settings.groups, model)
+    elsewhere = load(Folders(folders.model, other), settings.transfer.groups, model)
+    named = {f"{name}@{other}": own for name, own in elsewhere.items() if name not in ("id", *CONTROLS)}
+    return load(folders, settings.groups, model) | named
+
+
+class Anew(Iterable[Part]):
+    """What a function makes of each of some names, made anew whenever it is iterated: they need not fit in memory."""
+
+    def __init__(self, make: Callable[[str], Part], names: Iterable[str]) -> None:
+        self.make, self.names = make, names
+
+    def __iter__(self) -> Iterator[Part]:
+        return map(self.make, self.names)
 
 
 class Parts:
@@ -76,6 +108,14 @@ class Parts:
                 generator = torch.Generator().manual_seed(derive(self.seed, "shuffled", number) % 2**63)
                 target = target[torch.randperm(len(target), generator=generator)]
             yield sources, target
+
+
+def lenses_of(variant: str, source: int, last: int, regression: Regression, settings: Settings) -> dict[str, Lens]:
+    """Those of one source by one variant of the fit: all of them and `affine_random`, or that of `affine` alone."""
+    made = closed_form.lenses(source, last, regression, settings.ranks, settings.penalties)
+    if variant != "all":
+        return {f"affine_{variant}": made["affine"]}
+    return {**made, RANDOM: random_lens(made["affine"], regression, settings.seed)}
 
 
 def random_lens(affine: Lens, regression: Regression, seed: int) -> Lens:

@@ -1,86 +1,135 @@
-"""The study's answers and tables as parts of its README, made from what was measured."""
+"""The parts of the study's README, made from the runs that are kept: answers, and tables of every model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from lenses.answers import KEPT, decided
 from lenses.fitted import CONTROLS
-from lenses.report import MEAN, Found
+from lenses.kept import Run
+from lenses.report import LATENT
 from linear_shortcuts.scores import Table
 from linear_shortcuts.scores.agreement import KL
 from linear_shortcuts.scores.tables import markdown
 
-NAMES = ("summary", "answers", "costs", "latent")
+Named = Sequence[tuple[str, Run]]  # runs, each with its model
+LABELS = {KL: "KL", "p1": "Precision@1", LATENT: LATENT}
+UNMARKED = (None, True)  # a control, or a lens that beats its controls
 
 
-def parts(found: list[Found], made: Mapping[str, Table]) -> dict[str, str]:
-    """By the `NAMES`: a summary over layers of every lens, the answers, the costs, and what prompts bring to mind."""
-    return {
-        "summary": "\n\n".join(f"**{own.model}**\n\n{summary(own, made['agreement'])}" for own in found),
-        "answers": "\n\n".join(f"**{own.model}**\n\n{answers(own)}" for own in found),
-        "costs": "\n\n".join(f"**{own.model}**\n\n{costs(own.model, made['costs'])}" for own in found),
-        "latent": "\n\n".join(f"**{own.model}**\n\n{latent(own, made['latent'])}" for own in found if own.latent)
-        or "Not measured in this run.",
-    }
+def parts(runs: Named) -> dict[str, str]:
+    """By name: the answer to every question, what was read, and for the models on their main text all tables."""
+    made = {f"answer-{question}": answer(runs, question) for question in range(1, 6)}
+    made |= {"runs": read(runs), "agree": agree(runs)}
+    for model, run in runs:
+        if main(run):
+            made[f"{model}-summary"] = summary(run)
+            made[f"{model}-costs"] = costs(run)
+            made[f"{model}-floor"] = floor(run)
+            if run["latent"]:
+                made[f"{model}-latent"] = latent(run)
+    return made
 
 
-def shown(record: Mapping[str, float], prefix: str = "") -> str:
+def main(run: Run) -> bool:
+    """Whether all lenses were fitted on the run's own text, not closed forms alone for the sake of transfer."""
+    return any(record["lens"] == "tuned" for record in run["summary"])
+
+
+def shown(record: Mapping[str, Any], prefix: str = "", digits: int = 3) -> str:
     """A value with its interval, in bold where a difference is decided: where the interval leaves 0 out."""
-    value, low, high = (record[key] for key in _keys(prefix))
-    text = f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    keys = (prefix, f"{prefix}_low", f"{prefix}_high") if prefix else ("value", "low", "high")
+    value, low, high = (record[key] for key in keys)
+    text = f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
     return f"**{text}**" if prefix and (low > 0 or high < 0) else text
 
 
-def _keys(prefix: str) -> tuple[str, str, str]:
-    return (prefix, f"{prefix}_low", f"{prefix}_high") if prefix else ("value", "low", "high")
+# --- answers ---------------------------------------------------------------------------------------------------
 
 
-def summary(found: Found, table: Table) -> str:
+def answer(runs: Named, question: int) -> str:
+    """A row per model and comparison of one question: its value, and at how many layers it is decided."""
+    rows = []
+    for model, run in runs:
+        for record in run["answers"]:
+            if record["question"] == question:
+                text = shown(record)
+                edge = 0 if record["minus"] != KEPT else None
+                bold = edge is not None and decided(record, 1) != 0
+                corpus = run["runs"][0]["corpus"]
+                cells = [f"{model}, {corpus}", _what(record), f"**{text}**" if bold else text]
+                rows.append([*cells, _where(record), f"{record['n']:,}"])
+    return markdown(["model, text", "what", "value", "layers: better, worse, of", "n"], rows)
+
+
+def _what(record: Mapping[str, Any]) -> str:
+    label = LABELS[record["measure"]]
+    if record["minus"] == KEPT:
+        return f"share of `mat`'s gain in {label} that `{record['lens']}` keeps"
+    return f"{label} of `{record['lens']}` − `{record['minus']}`"
+
+
+def _where(record: Mapping[str, Any]) -> str | None:
+    return f"{record['better']}, {record['worse']}, {record['layers']}" if "layers" in record else None
+
+
+def agree(runs: Named) -> str:
+    """A row per comparison that was made for several models: what is decided for each."""
+    words = {1: "better", -1: "worse", 0: "not decided"}
+    mains = [(model, run) for model, run in runs if main(run)]
+    verdicts: dict[str, dict[str, str]] = {}
+    for model, run in mains:
+        for record in run["answers"]:
+            if record["minus"] != KEPT and record["question"] < 5:
+                sign = -1 if record["measure"] == KL else 1
+                verdicts.setdefault(_what(record), {})[model] = words[decided(record, sign)]
+    models = [model for model, _ in mains]
+    rows = [[what, *(own.get(model) for model in models)] for what, own in verdicts.items() if len(own) > 1]
+    return markdown(["mean over layers", *models], rows)
+
+
+# --- tables of one model ---------------------------------------------------------------------------------------
+
+
+def read(runs: Named) -> str:
+    """A row a run: what was read, and how much of it."""
+    rows = []
+    for model, run in runs:
+        [own] = run["runs"]
+        prompts, left_out = sum(own["prompts"].values()), sum(own["left_out"].values())
+        asked = f"{prompts} ({left_out} words left out)" if prompts else None
+        layers = ", ".join(map(str, own["layers"]))
+        rows.append([model, own["type"], own["corpus"], f"{own['sentences']:,}", layers, asked, own["transfer"]])
+    return markdown(["model", "type", "text", "sentences", "layers read", "prompts", "also fitted on"], rows)
+
+
+def _marked(record: Mapping[str, Any]) -> str:
+    return record["lens"] + ("" if record["beats_controls"] in UNMARKED else " (does not beat its control)")
+
+
+def summary(run: Run) -> str:
     """A row a lens: mean over layers of KL and Precision@1, with the paired differences of KL."""
     rows = []
-    for lens in found.lenses:
-        own = {r["measure"]: r for r in table if (r["model"], r["lens"], r["layer"]) == (found.model, lens, MEAN)}
-        mark = "" if lens in CONTROLS or found.beats_controls(lens) else " (no better than a control)"
+    for cost in run["costs"]:
+        if "@" in cost["lens"]:
+            continue
+        own = {record["measure"]: record for record in run["summary"] if record["lens"] == cost["lens"]}
         kl = own[KL]
         bits = shown(own["cross_entropy_bits"]) if "cross_entropy_bits" in own else None
-        rows.append([lens + mark, shown(kl), shown(kl, "minus_mat"), shown(kl, "minus_id"), shown(own["p1"]), bits])
+        differences = [shown(kl, f"minus_{base}") if cost["lens"] != base else None for base in ("mat", "id")]
+        rows.append([_marked(cost), shown(kl), *differences, shown(own["p1"]), bits])
     header = ["lens", "KL (nats)", "minus `mat`", "minus `id`", "Precision@1", "cross-entropy (bits per byte)"]
     return markdown(header, rows)
 
 
-def answers(found: Found) -> str:
-    """The questions, each with its numbers; what was not fitted is said to be not measured."""
-    asked = {
-        "Does `tuned` beat `affine`? Its KL minus `affine`'s": ("tuned", "affine", KL),
-        "Is `jacobian` worse at what the model says next? Its KL minus `mat`'s": ("jacobian", "mat", KL),
-        "and its Precision@1 minus `id`'s": ("jacobian", "id", "p1"),
-        "Is `future` as good as `jacobian`? Its KL minus `jacobian`'s": ("future", "jacobian", KL),
-        "What does `affine` gain by its intercept? Its KL minus `mat`'s": ("affine", "mat", KL),
-        "What does the penalty gain? KL of `ridge` minus `affine`'s": ("ridge", "affine", KL),
-        "The floor: KL of `affine` on one half of the text minus the other's": ("affine_first", "affine_second", KL),
-    }
-    lines = []
-    for question, (lens, other, measure) in asked.items():
-        there = lens in found.lenses and other in found.lenses
-        number = shown(found.difference(lens, other, measure)) if there else "not measured yet"
-        lines.append(f"- {question}: {number}.")
-    kept = found.settings.ranks
-    for rank in kept:
-        if (name := f"low_rank_{rank}") in found.lenses:
-            p1 = {lens: float(found.agreement[lens, "p1"].mean()) for lens in ("mat", "id", name)}
-            share = (p1[name] - p1["id"]) / (p1["mat"] - p1["id"])
-            lines.append(f"- Of what `mat` gains over `id` in Precision@1, {rank} dimensions keep {share:.0%}.")
-    return "\n".join(lines)
-
-
-def costs(model: str, table: Table) -> str:
-    """A row a lens."""
-    own = [r for r in table if r["model"] == model]
-    header = ["lens", "fit (s)", "saw", "peak memory (GiB)", "parameters", "FLOPs a vector"]
+def costs(run: Run) -> str:
+    """A row a lens, controls and lenses of other text aside."""
+    header = ["lens", "fit (processor s)", "saw", "peak memory (GiB)", "parameters", "FLOPs a vector"]
     rows = [
         [r["lens"], _plain(r["seconds"]), r["saw"], _plain(r["peak_gib"]), f"{r['parameters']:,}", f"{r['flops']:,}"]
-        for r in own
-        if r["lens"] not in CONTROLS
+        for r in run["costs"]
+        if r["lens"] not in CONTROLS and "@" not in r["lens"]
     ]
     return markdown(header, rows)
 
@@ -89,13 +138,24 @@ def _plain(value: float | None) -> str | None:
     return None if value is None else f"{value:g}"
 
 
-def latent(found: Found, table: Table) -> str:
-    """A row a lens, a column a set: pass@5 over all layers, in bold where it differs from `id`'s decidedly."""
-    own = [r for r in table if (r["model"], r["k"], r["layer"]) == (found.model, 5, "any")]
-    sets = list(dict.fromkeys(r["set"] for r in own))
+def latent(run: Run) -> str:
+    """A row a lens, a column a set and one for all: pass@5 over all layers, in bold where it is not `id`'s."""
+    sets = list(dict.fromkeys(record["set"] for record in run["latent"]))
     rows = []
-    for lens in dict.fromkeys(r["lens"] for r in own):
-        cells = {r["set"]: r for r in own if r["lens"] == lens}
-        decided = {k: r["minus_id_low"] > 0 or r["minus_id_high"] < 0 for k, r in cells.items()}
-        rows.append([lens, *(f"**{shown(cells[k])}**" if decided[k] else shown(cells[k]) for k in sets)])
-    return markdown(["lens", *sets], rows)
+    for pooled in run["pooled"]:
+        cells = {record["set"]: record for record in run["latent"] if record["lens"] == pooled["lens"]}
+        marked = [f"**{shown(cells[k], digits=2)}**" if _apart(cells[k]) else shown(cells[k], digits=2) for k in sets]
+        rows.append([_marked(pooled), shown(pooled), *marked])
+    return markdown(["lens", "all", *sets], rows)
+
+
+def _apart(record: Mapping[str, Any]) -> bool:
+    return record["minus_id_low"] > 0 or record["minus_id_high"] < 0
+
+
+def floor(run: Run) -> str:
+    """A row a layer: two fits of `affine` on other rows, and how far a Jacobian lens has come at half its rows."""
+    changes: Table = run["convergence"]
+    half = {record["layer"]: record["change"] for record in changes}
+    rows = [[r["layer"], float(r["cosine"]), shown(r), half.get(r["layer"])] for r in run["floor"]]
+    return markdown(["layer", "cosine of the two fits", "KL of one − the other", "`jacobian`: change from half"], rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,12 +11,13 @@ from torch import Tensor
 from lenses.fitted import CONTROLS, HALVES, RANDOM, SHUFFLED
 from lenses.settings import Folders, Settings
 from linear_shortcuts.files import artifacts, derive
-from linear_shortcuts.scores import Table, bootstrap_interval
+from linear_shortcuts.scores import Table, bootstrap_interval, resampled_means
 from linear_shortcuts.scores.agreement import CROSS_ENTROPY, KL, MEASURES, bits_per_byte
 from linear_shortcuts.scores.latent import passes
 
 MEAN = "mean"  # in place of a layer: of every sentence, the mean over the layers
 PASS_AT = (1, 5, 10)
+LATENT = "pass@5"  # over all layers and all sets of prompts
 BASES = ("mat", "id")
 
 
@@ -26,7 +27,7 @@ class Found:
     def __init__(self, settings: Settings, model: str) -> None:
         folders = Folders(model, settings.corpus)
         stored = artifacts.load_mapping(folders.agreement, "values", "costs", made_by="05_score_agreement.py")
-        self.model, self.settings, self.costs = model, settings, stored["costs"]
+        self.model, self.settings, self.costs, self.card = model, settings, stored["costs"], stored["card"]
         values = stored["values"]
         self.layers = sorted(values)
         self.lenses = [name for name in self.costs if all(name in values[i]["values"] for i in self.layers)]
@@ -69,9 +70,31 @@ class Found:
         """Of the mean over layers, lens minus other, paired by sentence."""
         return self.interval((self.agreement[lens, measure] - self.agreement[other, measure]).mean(0))
 
+    def ratio(self, part: Tensor, whole: Tensor) -> dict[str, float]:
+        """The mean of one row (n,) over that of another, and its interval, both resampled together."""
+        bootstrap = self.settings.bootstrap
+        seed = derive(self.settings.seed, "bootstrap")
+        means = resampled_means(torch.stack([part, whole]), bootstrap.resamples, seed)
+        tail = (1 - bootstrap.confidence) / 2
+        low, high = torch.quantile(means[0] / means[1], torch.tensor([tail, 1 - tail])).tolist()
+        return {"value": float(part.mean() / whole.mean()), "low": low, "high": high}
+
+    def pooled(self, lens: str) -> Tensor:
+        """(items,) of all sets of prompts together, pass@5 over all layers."""
+        return torch.cat([self.latent[kind, lens, 5][-1] for kind in self.sets])
+
+    @property
+    def sets(self) -> list[str]:
+        """The sets of prompts that were asked."""
+        return list(dict.fromkeys(kind for kind, _, _ in self.latent))
+
     def beats_controls(self, lens: str) -> bool:
         """Whether its KL is below that of shuffled targets and of a random direction, by intervals without 0."""
         return all(self.difference(lens, control, KL)["high"] < 0 for control in (SHUFFLED, RANDOM))
+
+    def finds_more(self, lens: str) -> bool:
+        """Whether it finds more of the words than shuffled targets and a random direction do, decidedly."""
+        return all(self.interval(self.pooled(lens) - self.pooled(control))["low"] > 0 for control in (SHUFFLED, RANDOM))
 
 
 def agreement_table(found: Found) -> Table:
@@ -122,6 +145,28 @@ def latent_table(found: Found) -> Table:
     return table
 
 
+def pooled_table(found: Found) -> Table:
+    """A record per lens: pass@5 of all sets of prompts together, and whether it beats the controls."""
+    return [
+        {
+            "model": found.model,
+            "lens": lens,
+            **found.interval(found.pooled(lens)),
+            "beats_controls": None if lens in CONTROLS else found.finds_more(lens),
+        }
+        for lens in dict.fromkeys(lens for _, lens, _ in found.latent)
+    ]
+
+
+def runs_table(found: Found) -> Table:
+    """One record: on what the model was read, and how much of it."""
+    prompts = {kind: len(found.latent[kind, "id", 5][0]) for kind in found.sets}
+    sentences = found.agreement["id", KL].shape[1]
+    known = {"model": found.model, "type": found.card["type"], "corpus": found.settings.corpus}
+    counted = {"sentences": sentences, "layers": found.layers, "prompts": prompts, "left_out": dict(found.left_out)}
+    return [{**known, **counted, "transfer": found.settings.transfer.corpus}]
+
+
 def pairs_table(found: Found) -> Table:
     """A record per ordered pair of lenses: mean KL of the first minus that of the second, paired by sentence."""
     means = torch.stack([found.agreement[lens, KL].mean(0) for lens in found.lenses])
@@ -170,17 +215,23 @@ def floor_table(found: Found) -> Table:
     ]
 
 
-def tables(settings: Settings) -> tuple[dict[str, Table], list[Found]]:
-    """All tables over all models, by name, and what they were made from."""
-    found = [Found(settings, model) for model in settings.models]
-    makers = {
-        "agreement": agreement_table,
-        "latent": latent_table,
-        "pairs": pairs_table,
-        "costs": costs_table,
-        "floor": floor_table,
-    }
-    return {name: [record for own in found for record in make(own)] for name, make in makers.items()}, found
+def convergence_table(found: Found) -> Table:
+    """A record per layer read: the change of the Jacobian lens from half to all of its rows, relative to it."""
+    changes = found.costs.get("jacobian", {}).get("convergence")
+    kept = found.layers if changes else []
+    return [{"model": found.model, "layer": layer, "change": changes[layer]} for layer in kept]
+
+
+MAKERS: dict[str, Callable[[Found], Table]] = {
+    "agreement": agreement_table,
+    "latent": latent_table,
+    "pooled": pooled_table,
+    "pairs": pairs_table,
+    "costs": costs_table,
+    "floor": floor_table,
+    "convergence": convergence_table,
+    "runs": runs_table,
+}
 
 
 def metrics(made: Mapping[str, Table], models: Sequence[str]) -> dict[str, Any]:

@@ -23,6 +23,9 @@ STUDY = PARAMS.parent
 REGISTRY = Path("params.yaml")  # the models and their states are those of the project
 
 
+Group = Literal["closed_forms", "future", "jacobian", "tuned"]  # of lenses, by the stage that fits them
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rows:
     length: int = at_least(2)
@@ -55,12 +58,19 @@ class Tuned:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Transfer:
+    corpus: str | None
+    groups: tuple[Group, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """The whole of the study's `params.yaml`."""
 
     models: tuple[str, ...]
     corpus: str
-    groups: tuple[Literal["closed_forms", "future", "jacobian", "tuned"], ...]
+    groups: tuple[Group, ...]
+    transfer: Transfer
     seed: int = at_least(0)
     every: int = at_least(1)
     sentences: int = at_least(10)
@@ -84,6 +94,8 @@ class Settings:
             raise InputError(
                 f"rows.skipped is {self.rows.skipped}, which leaves nothing of rows.length {self.rows.length}; lower it"
             )
+        if self.transfer.corpus == self.corpus:
+            raise InputError(f"transfer.corpus is {self.corpus}, as corpus is; name another one, or null")
 
     def layers(self, last: int) -> list[int]:
         """The layers that are read, of those below `last`: every so many of them, and the last but one."""
@@ -135,5 +147,28 @@ class Folders:
         return STUDY / "data" / self.model / self.corpus
 
 
-TABLES, PLOTS, METRICS = STUDY / "tables", STUDY / "plots", STUDY / "metrics" / "metrics.json"
-README = STUDY / "README.md"
+@dataclass(frozen=True)
+class Report:
+    """Where what is told of a run lies: beside the study's own settings, or in a folder named after others."""
+
+    params: Path = PARAMS
+
+    @property
+    def _folder(self) -> Path:
+        return STUDY if self.params.resolve() == PARAMS.resolve() else STUDY / "runs" / self.params.stem
+
+    @property
+    def tables(self) -> Path:
+        return self._folder / "tables"
+
+    @property
+    def plots(self) -> Path:
+        return self._folder / "plots"
+
+    @property
+    def metrics(self) -> Path:
+        return self._folder / "metrics" / "metrics.json"
+
+
+README, FIGURES = STUDY / "README.md", STUDY / "figures"
+KEPT = STUDY / "results"  # what the page is made from: MODEL/CORPUS.json

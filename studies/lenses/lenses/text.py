@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from linear_shortcuts.files import artifacts
+from linear_shortcuts.lenses.closed_form import Part, future_part
 from linear_shortcuts.models import LanguageModel
 from linear_shortcuts.settings import Folders
 from linear_shortcuts.states import SequenceRecorder
@@ -31,7 +33,8 @@ class Rows:
 
     @property
     def fingerprint(self) -> str:
-        return artifacts.fingerprint(self.card)
+        """That of the text, however many rows of it: rows already read count when more are asked for."""
+        return artifacts.fingerprint({key: value for key, value in self.card.items() if key != "rows"})
 
 
 def train_rows(folders: Folders, model: LanguageModel, length: int, number: int) -> Rows:
@@ -46,6 +49,12 @@ def train_rows(folders: Folders, model: LanguageModel, length: int, number: int)
 ROWS = 16  # in one forward pass
 
 
+def batches(ids: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Rows (n, T) as many at a time as go through the model at once, each with the number of its first row."""
+    for first in range(0, len(ids), ROWS):
+        yield first, ids[first : first + ROWS]
+
+
 @torch.inference_mode()
 def states_of(model: LanguageModel, ids: Tensor) -> Tensor:
     """h_0..h_L of rows of text (m, T), (L + 1, m, T, d) float32, on the CPU."""
@@ -53,6 +62,11 @@ def states_of(model: LanguageModel, ids: Tensor) -> Tensor:
     with model.watch(recorder):
         model.encode(ids.to(model.device), None)
     return torch.stack([states.float().cpu() for states in recorder.states])
+
+
+def ahead(model: LanguageModel, states: Tensor) -> Part:
+    """What `future` is regressed on, of some sources and the last layer (S + 1, m, T, d), at positions that count."""
+    return future_part(states, len(states) - 1, slice(None), causal=model.family.causal)
 
 
 def true_next(tokens: Tokens, *, causal: bool) -> Tensor:

@@ -1,0 +1,113 @@
+"""The stages of the study of lenses, one after the other on a toy: what they leave, and what they do not do twice."""
+
+import json
+import runpy
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from toy import make_study, run_here, stage
+
+from lenses import settings as study
+from linear_shortcuts.files import artifacts
+from linear_shortcuts.scores.latent import SETS
+
+STUDY = Path(__file__).resolve().parents[2] / "studies" / "lenses"
+MODEL, CORPUS = "toy-gpt2", "my-text"
+SETTINGS = {
+    "models": [MODEL],
+    "corpus": CORPUS,
+    "ranks": [2],
+    "sentences": 40,
+    "rows": {"length": 8, "skipped": 2},
+    "future": {"rows": 40},
+    "jacobian": {"rows": 2, "targets": ["final", "penultimate"], "precision": "float32"},
+    "tuned": {"tokens": 64, "batch": 16, "learning_rate": 0.001, "held_out": 0.1},
+    "evaluations": "prompts",
+}
+
+
+def run(script, **others):
+    """Run a script of the study in this process, where the settings lie in the current folder."""
+    value = yaml.safe_load((STUDY / "params.yaml").read_text()) | SETTINGS | others
+    study.PARAMS.parent.mkdir(parents=True, exist_ok=True)
+    study.PARAMS.write_text(yaml.safe_dump(value))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [script] + ([] if script.startswith("07") else ["--model", MODEL]))
+        runpy.run_path(str(STUDY / script))["main"]()
+
+
+SCRIPTS = [path.name for path in sorted(STUDY.glob("[0-9]*.py"))]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The toy's states and maps, prompts of its words, and all that the study makes of them."""
+    folder = make_study(tmp_path_factory.mktemp("lenses"))
+    run_here(folder, MODEL, [stage(number) for number in (1, 3, 4, 5)])
+    text = (folder / "text.txt").read_text().split()
+    items = [{"name": str(n), "prompt": "\n".join(text[n : n + 4]), "intermediates": [text[n + 5]]} for n in range(9)]
+    (folder / "prompts").mkdir()
+    for kind in SETS:
+        (folder / "prompts" / f"lens-eval-{kind}.json").write_text(json.dumps({"items": items}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for script in SCRIPTS:
+            run(script)
+    return folder
+
+
+@pytest.fixture
+def here(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    return study.Folders(MODEL, CORPUS)
+
+
+def test_every_lens_is_fitted_scored_and_told_of(here):
+    scored = artifacts.load(here.agreement)
+    fitted = {path.name for group in ("closed_forms", "future", "tuned") for path in here.fitted(group).iterdir()}
+    assert {"mat", "affine", "ridge", "low_rank_2", "shift", "future", "tuned", "affine_shuffled"} <= fitted
+    assert set(scored["costs"]) == fitted | {"id", "jacobian", "jacobian_penultimate"}
+    for at_layer in scored["values"].values():
+        assert set(at_layer["values"]) == set(scored["costs"])
+    for cost in scored["costs"].values():
+        assert cost["seconds"] is None or cost["seconds"] >= 0
+    tables = {path.stem for path in study.Report().tables.iterdir()}
+    assert {"agreement", "answers", "costs", "floor", "latent", "pairs", "runs"} <= tables
+    drawn = {path.stem for path in (study.Report().plots / "figures").iterdir()}
+    assert drawn == {f"{name}_{MODEL}" for name in ("agreement", "costs", "latent", "pairs")}
+    [told] = json.loads((study.Report().tables / "runs.json").read_text())
+    assert (told["type"], told["sentences"]) == ("gpt2", 40)
+
+
+@pytest.mark.parametrize("script", [name for name in SCRIPTS if not name.startswith("07")])
+def test_a_stage_run_again_computes_nothing_and_leaves_the_same_bytes(here, script, capsys):
+    data = study.STUDY / "data"
+    before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
+    run(script)
+    assert {path: path.read_bytes() for path in data.rglob("*") if path.is_file()} == before
+    said = capsys.readouterr().out
+    assert "resumed" in said
+    assert "(0 " not in said
+
+
+def test_more_rows_of_the_jacobian_lens_are_added_to_those_there(here, capsys):
+    run("03_fit_jacobian.py", jacobian=SETTINGS["jacobian"] | {"rows": 3})
+    assert "2 lenses from 3 rows (4 resumed)" in capsys.readouterr().out
+    run("03_fit_jacobian.py")
+
+
+def test_lenses_of_the_same_text_transfer_to_it_exactly(here):
+    """A corpus of another name, whose lenses are the same ones: nothing may be lost."""
+    elsewhere = replace(here, corpus="other").fitted("closed_forms")
+    elsewhere.parent.mkdir()
+    elsewhere.symlink_to(here.fitted("closed_forms").resolve())
+    run("05_score_agreement.py", transfer={"corpus": "other", "groups": ["closed_forms"]})
+    values = artifacts.load(here.agreement)["values"]
+    for at_layer in values.values():
+        own = at_layer["values"]
+        assert {name for name in own if "@" in name} >= {"mat@other", "affine@other"}
+        assert all((own["affine@other"][measure] == own["affine"][measure]).all() for measure in ("kl", "p1"))
+    run("05_score_agreement.py")
