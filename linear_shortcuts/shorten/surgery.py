@@ -119,9 +119,9 @@ def _like(parameter: Tensor, value: Tensor) -> nn.Parameter:
 def add_product(model: LanguageModel, block: int, matrix: Tensor, shift: Tensor | None) -> None:
     """Make h of the stream that leaves a block, counted from 0, h + D h + c whenever the model runs.
 
-    No place of an ordinary checkpoint could hold such a matrix D (d, d): this is for measuring, on whole rows. Their first
-    position is left as it is: no fit has seen it, and in many models it is hundreds of times as large as all others and
-    what they attend to, so that whatever is added to it is felt everywhere.
+    No place of an ordinary checkpoint could hold such a matrix D (d, d): this is for measuring, on whole rows. Their
+    first position is left as it is: no fit has seen it, and in many models it is hundreds of times as large as all
+    others and what they attend to, so that whatever is added to it is felt everywhere.
     """
     factor = matrix.T.to(model.device, model.network.dtype)
     added = None if shift is None else shift.to(model.device, model.network.dtype)
