@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,9 @@ from linear_shortcuts.settings import program
 if TYPE_CHECKING:
     from linear_shortcuts.models import LanguageModel
     from linear_shortcuts.settings import Model
+
+
+DEFAULT = Path("params.yaml")
 
 
 @dataclass(frozen=True)
@@ -36,15 +40,28 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device-map", metavar="MAP", help="auto, balanced …: spread the blocks over devices")
     parser.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the model")
     program.add_device(parser)
-    program.add_params(parser)
+    parser.add_argument(
+        "--params", type=Path, metavar="FILE", help="settings with a registry (default: params.yaml, if it has one)"
+    )
+
+
+def add_seed(parser: argparse.ArgumentParser, of: str) -> None:
+    """Give a parser `--seed`, of some draw."""
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help=f"of {of} (default: 0)")
+
+
+def seed(text: str) -> int:
+    """A seed as it is written in a command line."""
+    if not 0 <= (value := int(text)) < 2**63:
+        raise ValueError
+    return value
 
 
 def asked_model(args: argparse.Namespace) -> Model:
     """The entry of the model that `add_model`'s options name: the registry's, if it has one, changed by the options."""
-    from linear_shortcuts.settings import Model, read_params
+    from linear_shortcuts.settings import Model
 
-    registry = read_params(args.params).registry if Path(args.params).exists() else {}
-    entry = registry.get(args.model, Model(path=args.model, revision=None))
+    entry = _registry(args.params).get(args.model, Model(path=args.model, revision=None))
     asked = {
         "revision": args.revision,
         "dtype": args.dtype,
@@ -53,6 +70,16 @@ def asked_model(args: argparse.Namespace) -> Model:
         "gguf_file": args.gguf_file,
     }
     return replace(entry, **{key: value for key, value in asked.items() if value is not None})
+
+
+def _registry(asked: Path | None) -> Mapping[str, Model]:
+    from linear_shortcuts.settings import read_params
+
+    if asked is not None:
+        return read_params(asked).registry
+    # In the folder of another project, a file of this name is none of ours.
+    ours = DEFAULT.is_file() and re.search(rb"^registry:", DEFAULT.read_bytes(), re.MULTILINE)
+    return read_params(DEFAULT).registry if ours else {}
 
 
 def load_asked_model(args: argparse.Namespace) -> LanguageModel:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linear_shortcuts.commands.arguments import Command, add_model, asked_model, load_asked_model
+from linear_shortcuts.commands.arguments import Command, add_model, add_seed, asked_model, load_asked_model
 
 if TYPE_CHECKING:
     from linear_shortcuts.settings import Corpus, Drawing
@@ -35,7 +35,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--validation", type=int, metavar="N", help=f"sentences left out, to score with later (default: {VALIDATION})"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
+    add_seed(parser, "the draw")
     parser.add_argument(
         "--positions", choices=["sampled", "all"], default="sampled", help="one token of each sentence or all"
     )
@@ -52,11 +52,14 @@ def model_name(path: str) -> str:
 
 def _run(args: argparse.Namespace) -> int:
     from linear_shortcuts.commands import recipe
+    from linear_shortcuts.files.cards import check_replaceable
     from linear_shortcuts.maps import linear_maps
     from linear_shortcuts.models import load_registered_tokenizer
     from linear_shortcuts.text import tokens
 
     entry, drawing = asked_model(args), _drawing(args)
+    if args.out is not None:
+        check_replaceable(args.out / "layers")
     out = args.out or Path("linreg") / model_name(args.model) / drawing.corpus
     model, tokenizer = load_asked_model(args), load_registered_tokenizer(entry)
     described = tokens.describe_tokenizer(tokenizer, entry.checkpoint, entry.revision)

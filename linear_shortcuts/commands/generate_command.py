@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linear_shortcuts.commands.arguments import Command, add_model, asked_model, load_asked_model
+from linear_shortcuts.commands.arguments import Command, add_model, add_seed, asked_model, load_asked_model
 
 if TYPE_CHECKING:
     from linear_shortcuts.decoding import Generated, Shortcuts
@@ -44,7 +44,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--confidence", type=float, default=0.5, metavar="LAMBDA", help="0 leaves soon, 1.2 never (default: 0.5)"
     )
     parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="above 0: draw (default: 0)")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
+    add_seed(parser, "the draws")
     parser.add_argument(
         "--measure", action="store_true", help="time checks first, so that as many guesses are checked as pay here"
     )
@@ -54,9 +54,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _run(args: argparse.Namespace) -> int:
     from linear_shortcuts.decoding import FLAT, Step, check_costs, generate
     from linear_shortcuts.models import load_registered_tokenizer, pack
+    from linear_shortcuts.text import encode
 
-    tokenizer = load_registered_tokenizer(asked_model(args))
-    model = load_asked_model(args)
+    model, tokenizer = load_asked_model(args), load_registered_tokenizer(asked_model(args))
     pack(model.network)
     shortcuts = _shortcuts(args, model, tokenizer)
     writer = Writer(tokenizer, model.layers if args.show_layers else None)
@@ -66,7 +66,7 @@ def _run(args: argparse.Namespace) -> int:
 
     [made] = generate(
         model,
-        [tokenizer(args.prompt)["input_ids"]],
+        encode(tokenizer, [args.prompt])["input_ids"],
         new_tokens=args.new_tokens,
         method=args.method,
         shortcuts=shortcuts,
@@ -86,6 +86,7 @@ def _shortcuts(args: argparse.Namespace, model: LanguageModel, tokenizer: Any) -
     """Those of the folder, fitted first where a text is given."""
     from linear_shortcuts.decoding import Shortcuts, calibrate, rows_of
     from linear_shortcuts.files import InputError
+    from linear_shortcuts.files.cards import check_replaceable
 
     if args.shortcuts is None:
         if args.calibrate is not None:
@@ -94,6 +95,7 @@ def _shortcuts(args: argparse.Namespace, model: LanguageModel, tokenizer: Any) -
             raise InputError(f"--method {args.method} needs --shortcuts FOLDER; fit them first with --calibrate FILE")
         return None
     if args.calibrate is not None:
+        check_replaceable(args.shortcuts)  # before anything is computed
         try:
             text = args.calibrate.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

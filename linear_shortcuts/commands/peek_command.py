@@ -62,6 +62,8 @@ def _run(args: argparse.Namespace) -> int:
     names = [name for name in args.lens.split(",") if name]
     if not 1 <= args.top <= reading.TOP:
         raise InputError(f"--top is {args.top}; give 1 to {reading.TOP}")
+    if not names or len({*names}) < len(names):
+        raise InputError(f"--lens is {args.lens!r}; name one lens or several, each once, as --lens id,mat")
     if args.difference and len(names) != 2:
         raise InputError(f"--difference is of two lenses, and --lens names {len(names)}; give two, as --lens id,mat")
     folder = _maps_folder(args) if "mat" in names or args.parts else None  # before the model, which takes longer
@@ -72,7 +74,7 @@ def _run(args: argparse.Namespace) -> int:
         model,
         tokenizer,
         args.text,
-        {Path(name).name: _lens(name, folder, model) for name in names},
+        {label: _lens(name, folder, model) for label, name in zip(_labels(names), names, strict=True)},
         parts=parts,
         masked=args.masked,
         every=args.every,
@@ -89,6 +91,12 @@ def _run(args: argparse.Namespace) -> int:
     else:
         _print(found, args, follow)
     return 0
+
+
+def _labels(names: list[str]) -> list[str]:
+    """What lenses are shown under: the last part of a folder's path, or all of it where that names several."""
+    last = [Path(name).name for name in names]
+    return [short if last.count(short) == 1 else name for short, name in zip(last, names, strict=True)]
 
 
 def _print(found: Reading, args: argparse.Namespace, follow: list[int]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linear_shortcuts.commands.arguments import Command, add_model, asked_model, load_asked_model
+from linear_shortcuts.commands.arguments import Command, add_model, add_seed, asked_model, load_asked_model
 
 if TYPE_CHECKING:
     from linear_shortcuts.models import LanguageModel
@@ -40,7 +40,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", type=int, metavar="I", help="first block left out, from 0 (default: it is chosen)")
     parser.add_argument("--method", choices=["fold", "drop", "patch", "matrix"], default="fold", help="default: fold")
     parser.add_argument("--text", metavar="FILE", help=f".txt, .jsonl or .parquet (default: {EMBEDDED})")
-    parser.add_argument("--seed", type=int, default=0, help="of the draw of articles (default: 0)")
+    add_seed(parser, "the draw of articles")
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -48,7 +48,16 @@ def _run(args: argparse.Namespace) -> int:
 
     from linear_shortcuts.files import InputError
     from linear_shortcuts.models import load_registered_tokenizer
-    from linear_shortcuts.shorten import check_free, check_method, exit_at, save, shorten, summary
+    from linear_shortcuts.shorten import (
+        check_exit,
+        check_free,
+        check_method,
+        exit_at,
+        possible_cuts,
+        save,
+        shorten,
+        summary,
+    )
     from linear_shortcuts.text import articles_of, split_rows
 
     if args.exit is not None and (args.start is not None or args.method != "fold"):
@@ -56,10 +65,13 @@ def _run(args: argparse.Namespace) -> int:
     if args.out is not None:
         check_free(args.out)  # before anything is computed
         check_method(args.method)
-    model = load_asked_model(args)
-    tokenizer = load_registered_tokenizer(asked_model(args))
+    model, tokenizer = load_asked_model(args), load_registered_tokenizer(asked_model(args))
     if model.family.headless:
         return _shorten_encoder(args, model, tokenizer)
+    if args.exit is not None:
+        check_exit(model, args.exit)
+    else:
+        possible_cuts(model, args.blocks, args.start, args.method)
     length = min(LENGTH, model.max_tokens or LENGTH)
     masked = model.mask_token is not None
     rows = split_rows(articles_of(args.text), tokenizer, SIZES, length=length, masked=masked, seed=args.seed)

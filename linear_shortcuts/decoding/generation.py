@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import torch
 
 from linear_shortcuts.decoding.choice import Choice, Sampler, greedy
 from linear_shortcuts.decoding.early_exit import early_exit, threshold
-from linear_shortcuts.decoding.filling import WAYS, Waiting, Way
+from linear_shortcuts.decoding.filling import WAYS, Guesses, Waiting, Way
 from linear_shortcuts.decoding.full import Step, full, full_batch
 from linear_shortcuts.decoding.projections import Projections
 from linear_shortcuts.decoding.short_list import ShortList
@@ -95,7 +96,7 @@ def generate(
     range.
     """
     stack = stack_of(model)
-    _check(model, prompts, new_tokens, method, shortcuts, fill, temperature, costs)
+    _check(model, prompts, new_tokens, method, shortcuts, fill, confidence, temperature, costs)
     made = [Generated() for _ in prompts]
     choices = [greedy if not temperature else Sampler(temperature, seed + n) for n in range(len(prompts))]
     if shortcuts is not None:
@@ -108,7 +109,10 @@ def generate(
         if method == "full" or shortcuts is None:
             steps = full(stack, prompt, choose)
         elif method == "early-exit":
-            sure, projections = threshold(confidence, new_tokens), Projections(stack) if fill == "kv_map" else None
+            sure, projections = threshold(confidence, new_tokens), None
+            if fill == "kv_map":
+                projections = Projections(stack)
+                _check_sizes(shortcuts.guesses(fill), projections)
             waiting = Waiting(stack, new_cache(), fill, shortcuts.guesses(fill), projections)
             short_list = None if whole_head else ShortList.of(stack, shortcuts.short_list)
             steps = early_exit(stack, prompt, choose, shortcuts.exit_maps(), sure, waiting, short_list)
@@ -116,6 +120,15 @@ def generate(
             steps = speculative(stack, prompt, choose, shortcuts.draft(stack, width), costs, model.max_tokens)
         _one(steps, made[number], number, new_tokens, stops, tell)
     return made
+
+
+def _check_sizes(guesses: Guesses, projections: Projections) -> None:
+    for (layer, block), affine in guesses.items():
+        if len(affine.weight) != (needed := sum(projections.sizes(block))):
+            raise InputError(
+                f"kv_map.{layer}.{block} of the shortcuts gives {len(affine.weight)} numbers, but keys and values of "
+                f"block {block} take {needed}; fit them anew"
+            )
 
 
 Tell = Callable[[int, list[int], Step], None] | None
@@ -161,6 +174,7 @@ def _check(
     method: Method,
     shortcuts: Shortcuts | None,
     fill: Way,
+    confidence: float,
     temperature: float,
     costs: Sequence[float],
 ) -> None:
@@ -168,7 +182,7 @@ def _check(
         raise InputError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
     if new_tokens < 1:
         raise InputError(f"new_tokens is {new_tokens}; ask for 1 or more")
-    if temperature < 0:
+    if not 0 <= temperature < math.inf:
         raise InputError(f"temperature is {temperature}; it must be 0, for the best token, or more")
     for number, prompt in enumerate(prompts):
         if not len(prompt):
@@ -192,6 +206,8 @@ def _check(
         if not len(costs) or min(costs) <= 0:
             raise InputError(f"costs are {list(costs)}; give the time of a check of 1, 2, … tokens, above 0")
         return
+    if math.isnan(confidence):
+        raise InputError("confidence is no number; give 0, to leave soon, to 1.2, to leave never")
     if temperature:
         raise InputError("method early-exit takes the best token only; set temperature to 0, or use another method")
     if fill not in WAYS:

@@ -14,15 +14,15 @@ from linear_shortcuts.decoding.filling import Guesses, Way
 from linear_shortcuts.decoding.short_list import ShortList
 from linear_shortcuts.decoding.speculation import Draft
 from linear_shortcuts.decoding.stack import Affine, Stack
-from linear_shortcuts.files import InputError, again, atomic_folder, tensors as tensor_files, versions
-from linear_shortcuts.files.cards import read_card
-from linear_shortcuts.files.shapes import Json, Whole
+from linear_shortcuts.files import InputError, again, atomic_folder, shown, tensors as tensor_files, versions
+from linear_shortcuts.files.cards import check_replaceable, read_card
+from linear_shortcuts.files.shapes import Both, Each, Json, Numbers, Whole, check
 from linear_shortcuts.models import CONVENTION, LanguageModel
 from linear_shortcuts.states import provenance
 
 WEIGHTS = "shortcuts.safetensors"
 CARD = {
-    "model": {"id": str, "revision": (str, None), "weights_sha256": str, "config": Json()},
+    "model": {"id": str, "revision": (str, None), "weights_sha256": str, "config": Both(Json(), Each(object))},
     "layers": Whole(1, 10_000),
     "width": Whole(1, 10**6),
     "convention": str,
@@ -105,7 +105,11 @@ class Shortcuts:
         return Shortcuts(moved, self.short_list.to(device), self.card)
 
     def save(self, folder: str | Path) -> None:
-        """Write `shortcuts.safetensors` and `card.json`, the same bytes for the same shortcuts."""
+        """Write `shortcuts.safetensors` and `card.json`, the same bytes for the same shortcuts.
+
+        Raises `InputError` for a folder that holds anything else.
+        """
+        check_replaceable(folder)
         tensors = {f"{name}.weight": affine.weight for name, affine in self.maps.items()}
         tensors |= {f"{name}.bias": affine.bias for name, affine in self.maps.items() if affine.bias is not None}
         with atomic_folder(folder) as coming:
@@ -123,10 +127,39 @@ class Shortcuts:
         card = read_card(folder, CARD, made_by=made_by)
         provenance.check_model(card, model, folder, made_by=made_by)
         tensors = tensor_files.load(folder, WEIGHTS, card, again(made_by))
+        _check(tensors, card, model, folder / WEIGHTS, again(made_by))
         short_list = tensors.pop(SHORT_LIST)
         names = {name.rpartition(".")[0] for name in tensors}
         maps = {name: Affine(tensors[f"{name}.weight"], tensors.get(f"{name}.bias")) for name in sorted(names)}
         return cls(maps, short_list, card)
+
+
+def _check(tensors: Mapping[str, Tensor], card: Mapping[str, Any], model: LanguageModel, path: Path, mend: str) -> None:
+    """Raise `InputError` if a file that was read does not hold maps of this model, and a short list of its tokens."""
+    d, layers = model.width, model.layers
+    first, middle = card["draft_layer"], card["draft_middle"]
+    if not first <= middle < layers:
+        raise InputError(f"{path} drafts from the layers {first} and {middle} of {model.name}'s {layers}; {mend}")
+    drafts = sum(name.startswith("draft.") and name.endswith(".weight") for name in tensors)
+    sizes: dict[str, tuple[int | str, int]] = {
+        f"draft.{level}": (d, d * (level + 3)) for level in range(max(1, drafts))
+    }
+    for i in (i for i in range(1, layers) if f"exit.{i}.weight" in tensors):
+        sizes |= {f"exit.{i}": (d, d), **{f"map.{i}.{j}": (d, d) for j in range(i + 1, layers)}}
+        sizes |= {f"kv_map.{i}.{j}": (f"of block {j}", d) for j in range(i, layers)}
+    named = {f"{name}.{part}": name for name in sizes for part in ("weight", "bias")}
+    if foreign := sorted(tensors.keys() - named.keys() - {SHORT_LIST}):
+        raise InputError(f"{path} holds {shown(foreign[0])}, which is no map of {model.name}; {mend}")
+    shape = {SHORT_LIST: Numbers("int64", "n")}
+    for name in {named[name] for name in tensors.keys() - {SHORT_LIST}} | {"draft.0"}:
+        rows, columns = sizes[name]
+        shape[f"{name}.weight"] = Numbers("float32", rows, columns)
+        if f"{name}.bias" in tensors:
+            shape[f"{name}.bias"] = Numbers("float32", rows)
+    check(dict(tensors), shape, path, mend)
+    short_list = tensors[SHORT_LIST]
+    if not len(short_list) or int(short_list.min()) < 0 or int(short_list.max()) >= model.vocabulary:
+        raise InputError(f"{path} has a short list of no tokens, or of others than 0..{model.vocabulary - 1}; {mend}")
 
 
 def stack_of(model: LanguageModel) -> Stack:

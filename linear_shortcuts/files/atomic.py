@@ -56,9 +56,12 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """Fill a folder beside `folder` and swap it in on success, replacing what was there.
 
-    Killed at any point, either the old folder or the new one is there, or neither.
+    Killed at any point, either the old folder or the new one is there, or neither. Raises `InputError` where a file is;
+    a folder whose name a user gives is held against its card first, see `cards.check_replaceable`.
     """
-    folder = Path(folder)
+    folder = Path(os.path.abspath(folder))  # `.` has no name to write beside
+    if folder == folder.parent or (folder.exists() and not folder.is_dir()):
+        raise InputError(f"{folder} is no folder that can be replaced; name one that is not there yet")
     coming, going = (folder.with_name(f".{folder.name}.{age}") for age in ("new", "old"))
     with writing(folder):
         for left in (coming, going):

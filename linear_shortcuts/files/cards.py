@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from linear_shortcuts.files.errors import InputError, again, shown
 from linear_shortcuts.files.shapes import Both, Each, Json, Real, Whole, check
 
 FILE = "card.json"
+PAGE = "README.md"  # beside it, in what is handed on
 PLAIN = Each((str, bool, None, Whole(-(2**63)), Real()))  # settings, by name
 TOKENIZER = {"id": str, "revision": (str, None), "class": str, "vocabulary_sha256": str}
 # Of hidden states and maps; what is None is not known of tokens that came without a card.
@@ -59,6 +60,21 @@ def read_card(folder: str | Path, shape: Mapping[str, Any] = CARD, *, made_by: s
     if odd := [name for name in card["files"] if Path(name).name != name]:
         raise InputError(f"{path} lists {shown(odd[0])!r}, which is no file of its folder; {again(made_by)}")
     return card
+
+
+def check_replaceable(folder: str | Path, known: Collection[str] = ()) -> None:
+    """Raise `InputError` if writing a folder anew would lose what neither its card lists nor `known` names."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        return
+    if (folder / FILE).is_file():
+        card = artifacts.load_json(folder / FILE)
+        if isinstance(card, dict) and isinstance(card.get("files"), dict):
+            known = {*known, *card["files"], FILE, PAGE}
+    if foreign := sorted(path.name for path in folder.iterdir() if path.name not in known):
+        raise InputError(
+            f"{folder} holds {shown(foreign[0])}, which would be lost; name a folder that is empty or not there yet"
+        )
 
 
 def compare(card: Mapping[str, Any], asked: Mapping[str, Any], what: str | Path, mend: str) -> None:

@@ -96,7 +96,9 @@ def _departure(value: Any, shape: Shape, where: str, sizes: dict[str, int]) -> s
     """What is wrong with a value, as the end of a sentence about the file; None if nothing is."""
     if isinstance(shape, tuple):
         problems = [_departure(value, option, where, sizes) for option in shape]
-        return None if None in problems else problems[0]
+        if None in problems:
+            return None
+        return next(p for p, option in zip(problems, shape, strict=True) if option is not None)  # what it is, if it is
     if isinstance(shape, (dict, Each)):
         return _mapping(value, shape, where, sizes)
     if isinstance(shape, list):

@@ -9,7 +9,6 @@ from typing import Any
 
 from linear_shortcuts.files.errors import InputError, shown
 
-PAGE = "README.md"
 Scores = Mapping[str, Mapping[str, float]]  # row -> column -> number, such as a layer's Precision@1 under a lens
 
 

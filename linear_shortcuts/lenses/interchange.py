@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from linear_shortcuts.files import InputError, artifacts, atomic_file, atomic_folder, shown
+from linear_shortcuts.files.cards import check_replaceable
 from linear_shortcuts.files.shapes import Each, Whole, check
 from linear_shortcuts.lenses.lens import Lens
 from linear_shortcuts.lenses.lens_set import LensSet, lens_card
@@ -110,6 +111,7 @@ def write_tuned(lenses: LensSet, folder: str | Path, model: LanguageModel) -> No
         "lens_type": "linear_tuned_lens",
         "unembed_hash": _unembed_hash(model),
     }
+    check_replaceable(folder, (CONFIG, PARAMS))
     with atomic_folder(folder) as coming:
         artifacts.save_json(coming / CONFIG, config)
         torch.save(stored, coming / PARAMS)

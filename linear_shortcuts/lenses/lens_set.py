@@ -24,8 +24,8 @@ from linear_shortcuts.files import (
     tensors as tensor_files,
     versions,
 )
-from linear_shortcuts.files.cards import read_card
-from linear_shortcuts.files.shapes import Json, Whole
+from linear_shortcuts.files.cards import PAGE, check_replaceable, read_card
+from linear_shortcuts.files.shapes import Both, Each, Json, Whole
 from linear_shortcuts.lenses.lens import Lens
 from linear_shortcuts.maps import LayerMaps
 from linear_shortcuts.models import CONVENTION, LanguageModel
@@ -36,7 +36,7 @@ CARD = {
     "lens": str,
     "target": Whole(0, 10_000),
     "sources": [Whole(0, 10_000)],
-    "model": {"id": str, "revision": (str, None), "weights_sha256": str, "config": Json()},
+    "model": {"id": str, "revision": (str, None), "weights_sha256": str, "config": Both(Json(), Each(object))},
     "layers": Whole(1, 10_000),
     "width": Whole(1, 10**6),
     "convention": str,
@@ -95,7 +95,11 @@ class LensSet(Mapping[int, Lens], sharing.Shared):
         return {name: tensor for lens in self.values() for name, tensor in lens.tensors.items()}
 
     def save(self, folder: str | Path) -> None:
-        """Write `lenses.safetensors` and `card.json`, the same bytes for the same lenses and card."""
+        """Write `lenses.safetensors` and `card.json`, the same bytes for the same lenses and card.
+
+        Raises `InputError` for a folder that holds anything else.
+        """
+        check_replaceable(folder)
         with atomic_folder(folder) as coming:
             tensor_files.save(coming, WEIGHTS, self.tensors, self.card)
 
@@ -134,7 +138,7 @@ class LensSet(Mapping[int, Lens], sharing.Shared):
         fitted_on = corpus["name"] if isinstance(corpus, Mapping) else corpus or "no text"
         page = sharing.about(f"Lenses `{self.name}` to layer {self.target}", self.card, fitted_on, usage, scores)
         self.save(folder)
-        save_text(Path(folder) / sharing.PAGE, page)
+        save_text(Path(folder) / PAGE, page)
 
     @classmethod
     def from_pretrained(
@@ -172,12 +176,16 @@ class LensSet(Mapping[int, Lens], sharing.Shared):
         else:
             card = lens_card(model, "mat", {})
         last = maps.layers
+        if missing := [i for i in range(last) if (i, last) not in maps]:
+            raise InputError(f"{maps.folder} has no matrix from layer {missing[0]} to layer {last}; fit its maps anew")
         return cls({i: Lens("mat", i, last, (maps[i, last],), card=card) for i in range(last)}, card)
 
 
 def _check(lens: Lens, card: Mapping[str, Any], what: Path, mend: str) -> None:
     """Raise `InputError` if a lens that was read is none of the model's width, or not finite."""
     width = card["width"]
+    if not lens.tensors and card["lens"] != "id":
+        raise InputError(f"{what} has no lens of layer {lens.source}; {mend}")
     sizes = [width]
     for factor in lens.factors:
         if factor.ndim != 2 or factor.shape[1] != sizes[-1]:

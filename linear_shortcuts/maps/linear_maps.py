@@ -22,6 +22,7 @@ from linear_shortcuts.files import (
     cards,
     check_kind,
     sharing,
+    shown,
     tensors as tensor_files,
 )
 from linear_shortcuts.models import LanguageModel, linear, stand_in_steps
@@ -75,6 +76,7 @@ class _Maps(Mapping[Key, Tensor], sharing.Shared, Generic[Key]):
     pattern: re.Pattern[str]
     holds: str  # what the matrices lead to and from
     home: str  # the name of their folder
+    prefix: str = ""  # what the names of their files begin with
 
     def __init__(self, folder: Path, card: dict[str, Any] | None, made_by: str | None = None) -> None:
         self.folder = folder
@@ -136,9 +138,10 @@ class _Maps(Mapping[Key, Tensor], sharing.Shared, Generic[Key]):
         usage += f'maps = {name}.from_pretrained("this repository", model)'
         fitted_on = f"{self.card['vectors']:,} tokens of {corpus}"
         page = sharing.about(f"Matrices {self.holds}", self.card, fitted_on, usage, scores)
+        cards.check_replaceable(folder)
         with atomic_folder(folder) as coming:
             tensor_files.save(coming, WEIGHTS, {"_".join(map(str, key)): own for key, own in self.items()}, self.card)
-            (coming / sharing.PAGE).write_text(page, encoding="utf-8")
+            (coming / cards.PAGE).write_text(page, encoding="utf-8")
 
     @classmethod
     def from_pretrained(
@@ -164,6 +167,8 @@ class _Maps(Mapping[Key, Tensor], sharing.Shared, Generic[Key]):
         if model is not None:
             provenance.check_model(card, model, folder)
         tensors = tensor_files.load(folder, WEIGHTS, card, "fetch it anew")
+        if foreign := sorted(name for name in tensors if not cls.pattern.fullmatch(cls.prefix + name + ".pickle")):
+            raise InputError(f"{path} holds {shown(foreign[0])}, which is no matrix {cls.holds}; fetch it anew")
         maps = cls.of({tuple(map(int, name.split("_"))): matrix for name, matrix in tensors.items()})
         maps.folder, maps.card, maps._shape = folder, card, torch.Size((card["width"],) * 2)
         for key, matrix in maps.items():
@@ -269,6 +274,7 @@ class SubmoduleMaps(_Maps[tuple[int, int, int]]):
     pattern = re.compile(r"p(\d+)_(\d+)_(\d+)\.pickle")
     holds = "between the sites of a block"
     home = "submodules"
+    prefix = "p"
 
     def stand_ins(self, model: LanguageModel, part: str) -> list[dict[int, Tensor]]:
         """For every block, sub-step -> matrix, for the sub-steps `part` names; see `models.PARTS`."""

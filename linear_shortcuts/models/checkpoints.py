@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from linear_shortcuts.files import InputError
+from linear_shortcuts.files import InputError, shown
 
 ADAPTER, CONFIG = "adapter_config.json", "config.json"
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx")
@@ -19,11 +19,22 @@ _OTHER_WEIGHTS = re.compile(r"(score|classifier|qa_outputs)\.")
 _ADAPTER_WEIGHTS = re.compile(r"\b(lora_[A-Za-z]+|base_layer|modules_to_save|prompt_encoder)\b")
 
 
-def check_place(path: str | Path) -> None:
-    """Raise `InputError` that says what a path is, if something is there that is no folder of a whole checkpoint."""
-    place = Path(path)
+def is_there(path: str | Path) -> bool:
+    """Whether a name of a model is that of something on disk; `InputError` for one that nothing can have."""
     if not str(path).strip():
         raise InputError("the name of the model is empty; give a folder or a hub id")
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError) as error:  # too long, or a NUL in it
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{shown(str(path))} names no model ({reason}); give a folder or a hub id") from error
+
+
+def check_place(path: str | Path) -> None:
+    """Raise `InputError` that says what a path is, if something is there that is no folder of a whole checkpoint."""
+    if not is_there(path):
+        return
+    place = Path(path)
     if place.is_file():
         raise InputError(
             f"{path} is a file; name the folder that holds it together with its {CONFIG} and its tokenizer"

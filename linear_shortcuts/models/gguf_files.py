@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from linear_shortcuts.files import InputError, artifacts
+from linear_shortcuts.models.checkpoints import is_there
 
 SUFFIX = ".gguf"
 NEEDED = ("gguf", "accelerate")  # by transformers, to read such a file
@@ -36,6 +37,7 @@ def split(path: str | Path) -> tuple[str, str]:
     absent = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if absent:
         raise InputError(f"{path} is a GGUF file, which takes {absent[0]}; pip install 'linear-shortcuts[gguf]'")
+    is_there(path)  # or no name that a file can have
     path = Path(path)
     if path.is_file():
         return str(path.parent), path.name

@@ -13,7 +13,7 @@ from torch import nn
 
 from linear_shortcuts.files import InputError
 from linear_shortcuts.models import gguf_files, hub, products
-from linear_shortcuts.models.checkpoints import check_head, check_names, check_place, check_width
+from linear_shortcuts.models.checkpoints import check_head, check_names, check_place, check_width, is_there
 from linear_shortcuts.models.discovery import discover
 from linear_shortcuts.models.families import (
     FAMILIES,
@@ -243,7 +243,7 @@ def load_config(
 
     if not gguf_files.is_gguf(path):  # which is one file, with all there is in it
         check_place(path)
-        if not Path(path).exists():
+        if not is_there(path):
             hub.check_repository(path, revision)
     config = _from_pretrained(AutoConfig, path, revision, trust_remote_code=trust_remote_code)
     check_head(config, path)
@@ -326,7 +326,7 @@ def family_of(config: Any, path: str | Path, *, made_as: str = "") -> Family:
 def _from_pretrained(auto: Any, path: str | Path, revision: str | None, **options: Any) -> Any:
     if gguf_files.is_gguf(path):
         return _from_gguf(auto, path, revision, **options)
-    away = not Path(path).exists() and hub.out_of_reach(path)
+    away = not is_there(path) and hub.out_of_reach(path)
     try:
         return auto.from_pretrained(str(path), revision=revision, local_files_only=away, **options)
     except Exception as error:  # a damaged or hostile checkpoint may make the library fail in any way

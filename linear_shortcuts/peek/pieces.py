@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from linear_shortcuts.files import InputError, shown
+from linear_shortcuts.text import encode
 
 SIGNS = {" ": "·", "\n": "⏎", "\r": "␍", "\t": "⇥"}
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")  # how vocabularies of SentencePiece spell a byte
@@ -52,7 +53,7 @@ def token_of(tokenizer: Any, word: str) -> int:
     """The one token that a word is inside a sentence, after a space if it can be; `InputError` if it is several."""
     tried: Iterable[str] = (" " + word, word) if word.strip() and not word[0].isspace() else (word,)
     for text in tried:
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids = encode(tokenizer, [text], add_special_tokens=False)["input_ids"][0]
         if len(ids) == 1:
             return ids[0]
     parts = " ".join(piece(tokenizer, token) for token in ids)

@@ -40,7 +40,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     """Give a parser `--device`, which the environment variable SHORTCUTS_DEVICE presets."""
     parser.add_argument(
         "--device",
-        default=os.environ.get("SHORTCUTS_DEVICE", "auto"),
+        default=os.environ.get("SHORTCUTS_DEVICE") or "auto",
         help="auto, cpu, cuda, cuda:1, mps … (default: $SHORTCUTS_DEVICE, else auto: the fastest there "
         "is, unless the text above names another)",
     )

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
         check_method as check_method,
         save as save,
     )
-    from linear_shortcuts.shorten.choice import shorten as shorten
+    from linear_shortcuts.shorten.choice import possible_cuts as possible_cuts, shorten as shorten
     from linear_shortcuts.shorten.encoder_layouts import save_encoder as save_encoder
     from linear_shortcuts.shorten.encoders import exit_encoder as exit_encoder
-    from linear_shortcuts.shorten.exits import exit_at as exit_at
+    from linear_shortcuts.shorten.exits import check_exit as check_exit, exit_at as exit_at
     from linear_shortcuts.shorten.model_cards import summary as summary
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

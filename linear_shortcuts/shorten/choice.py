@@ -55,7 +55,7 @@ def shorten(
 
     Raises `InputError` for a cut that the model does not have, and for a model into which nothing folds.
     """
-    cuts = _cuts(model, blocks, start, method)
+    cuts = possible_cuts(model, blocks, start, method)
     recipe = {
         "model": dict(model.identity), "blocks": blocks, "method": method, "start": start, "candidates": candidates,
         "seed": seed, "rows": {name: fingerprint([row.ids.tolist() for row in own]) for name, own in rows.items()},
@@ -106,8 +106,11 @@ def report(
     }
 
 
-def _cuts(model: LanguageModel, blocks: int, start: int | None, method: str) -> list[Cut]:
-    """The cuts there are to choose from; the first block is always kept, for something has to be corrected."""
+def possible_cuts(model: LanguageModel, blocks: int, start: int | None, method: str) -> list[Cut]:
+    """The cuts there are to choose from; the first block is always kept, for something has to be corrected.
+
+    Raises `InputError`; see `shorten`.
+    """
     if method not in METHODS:
         raise InputError(f"method {method!r} is not known; use {', '.join(METHODS)}")
     if not 1 <= blocks < model.layers:

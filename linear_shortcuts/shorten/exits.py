@@ -43,8 +43,7 @@ def exit_at(
 
     Raises `InputError` for a layer that the model does not have, and for a head that is not a norm and one matrix.
     """
-    if not 1 <= layer <= model.layers:
-        raise InputError(f"layer {layer} is no exit of a model of {model.layers} blocks; give 1 to {model.layers}")
+    check_exit(model, layer)
     norm, head = _norm_and_head(model)
     gain = gain_of(norm, model)
     shorter = with_blocks(model, range(layer))
@@ -62,6 +61,13 @@ def exit_at(
         "exact": exact, "note": EXACT if exact else FITTED,
     }  # fmt: skip
     return Shortened(shorter, made, [], report(model, shorter, rows["report"], seed, lambda own: bars(own, "report")))
+
+
+def check_exit(model: LanguageModel, layer: int) -> None:
+    """Raise `InputError` if a model cannot be left at a layer by a mapped head; see `exit_at`."""
+    if not 1 <= layer <= model.layers:
+        raise InputError(f"layer {layer} is no exit of a model of {model.layers} blocks; give 1 to {model.layers}")
+    _norm_and_head(model)
 
 
 def _norm_and_head(model: LanguageModel) -> tuple[Any, Any]:

@@ -104,8 +104,14 @@ def tokenize(
 def encode(tokenizer: Any, texts: Sequence[str], **options: Any) -> Any:
     """What a tokenizer makes of some texts.
 
-    Raises `InputError` where it gives up, as over a pattern that backtracks on, or over characters it has no token for.
+    Raises `InputError` where it gives up, as over a pattern that backtracks on, or over characters it has no token for,
+    and for text that is no Unicode, as a command line of other bytes than UTF-8 is.
     """
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"the text {shown(text)!r} is no valid Unicode; give it in UTF-8") from error
     try:
         return tokenizer(list(texts), verbose=False, **options)
     except BaseException as error:

@@ -69,6 +69,8 @@ def test_a_text_ends_at_its_stop_token_even_if_that_comes_at_once(fitted):
         ({"method": "early-exit", "fill": "guess"}, "fill is 'guess'; it must be one of copy, map, kv_map, recompute"),
         ({"method": "self-speculative", "costs": [1.0, 0.0]}, "costs are"),
         ({"temperature": -1.0}, "temperature is -1.0"),
+        ({"temperature": float("inf")}, "temperature is inf"),
+        ({"method": "early-exit", "confidence": float("nan")}, "confidence is no number"),
     ],
 )
 def test_what_cannot_be_done_ends_in_one_line(fitted, settings, message):

@@ -6,6 +6,7 @@ import torch
 
 from linear_shortcuts.decoding import Shortcuts, calibrate
 from linear_shortcuts.decoding.shortcuts import WEIGHTS, stack_of
+from linear_shortcuts.decoding.stack import Affine
 from linear_shortcuts.files import InputError
 
 ROWS = torch.randint(5, 90, (16, 20), generator=torch.Generator().manual_seed(3))
@@ -49,3 +50,33 @@ def test_another_model_and_a_damaged_file_are_refused(fitted, tmp_path):
     (tmp_path / "one" / WEIGHTS).write_bytes(b"something else")
     with pytest.raises(InputError, match="is not what its card says"):
         Shortcuts.load(tmp_path / "one", model)
+
+
+def other(maps):
+    return Affine(maps["exit.1"].weight.clone(), maps["exit.1"].bias.clone())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda maps, ids: ({**maps, "exit.7": other(maps)}, ids), "holds exit.7.bias, which is no map of llama"),
+        (lambda maps, ids: ({**maps, "draft.0": other(maps)}, ids), "draft.0.weight"),
+        (lambda maps, ids: (maps, ids + 9999), "short list of no tokens, or of others"),
+        (lambda maps, ids: (maps, ids[:0]), "short list of no tokens, or of others"),
+    ],
+)
+def test_maps_that_are_none_of_the_models_are_refused_when_they_are_read(fitted, tmp_path, change, message):
+    model, shortcuts = fitted
+    maps, ids = change(dict(shortcuts.maps), shortcuts.short_list)
+    Shortcuts(maps, ids, shortcuts.card).save(tmp_path / "made")
+    with pytest.raises(InputError, match=message):
+        Shortcuts.load(tmp_path / "made", model)
+
+
+def test_a_folder_that_holds_other_things_is_not_replaced(fitted, tmp_path):
+    _, shortcuts = fitted
+    shortcuts.save(tmp_path / "made")
+    shortcuts.save(tmp_path / "made")  # its own it may write anew
+    (tmp_path / "made" / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match=r"thesis\.txt, which would be lost"):
+        shortcuts.save(tmp_path / "made")
