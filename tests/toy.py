@@ -85,12 +85,14 @@ def run_stages(folder, model, stages, expect=0, before="", **environment):
     return result
 
 
-def run_here(folder, model, stages):
+def run_here(folder, model, stages, *options):
     """Run stages in this process, which has torch loaded already; an `InputError` comes through as it is."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for path in stages:
-            patch.setattr(sys, "argv", [str(path)] + ([] if path.name.startswith("01_") else ["--model", model]))
+            patch.setattr(
+                sys, "argv", [str(path)] + ([] if path.name.startswith("01_") else ["--model", model, *options])
+            )
             runpy.run_path(str(path))["main"]()
 
 

@@ -50,6 +50,12 @@ class Folders:
     def schedules(self) -> Path:
         return self._data / "schedules.pickle"
 
+    def transfer(self, other: str) -> Path:
+        return self._data / f"transfer_{other}.pickle"
+
+    def transfer_plots(self, other: str) -> Path:
+        return self.plots / f"transfer_{other}"
+
     @property
     def plots(self) -> Path:
         return Path("plots") / self.model / self.corpus

@@ -149,6 +149,15 @@ class Schedules:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """Between which corpora maps are exchanged, and what is scored of it."""
+
+    corpora: tuple[str, ...]  # others, whose runs lie beside that of `corpus`
+    sentences: int = at_least(2)  # the first so many of the validation sentences
+    layers: int = at_least(1)  # exits, evenly spaced, at most so many
+
+
+@dataclass(frozen=True, kw_only=True)
 class Training:
     """How one of the shipped models is trained."""
 
@@ -201,6 +210,7 @@ class Params:
     exits: Exits
     early_exit: EarlyExit
     schedules: Schedules
+    transfer: Transfer
     bootstrap: Bootstrap
     corpora: dict[str, DocstringsCorpus | WikipediaCorpus | FileCorpus | TokensCorpus]
     registry: dict[str, Model]
@@ -220,6 +230,8 @@ class Params:
             "corpora",
             "text of your own needs an entry with `source: file`, tokens one with `source: tokens`",
         )
+        for name in self.transfer.corpora:
+            known("transfer.corpora", name, self.corpora, "corpora")
 
     def model(self, name: str) -> Model:
         """The registry entry called `name`; `InputError` with the nearest name if there is none."""

@@ -19,7 +19,13 @@ from linear_shortcuts.settings.folders import SPLITS
 
 
 def parse_args(
-    doc: str, *, model: bool = True, device: bool = False, split: bool = False, params: Path = Path("params.yaml")
+    doc: str,
+    *,
+    model: bool = True,
+    device: bool = False,
+    split: bool = False,
+    other: bool = False,
+    params: Path = Path("params.yaml"),
 ) -> argparse.Namespace:
     """Parse a stage's command line. Its module docstring, with a pasteable example, is its `--help`.
 
@@ -30,6 +36,8 @@ def parse_args(
         parser.add_argument("--model", required=True, metavar="NAME", help="a key of `registry` in params.yaml")
     if split:
         parser.add_argument("--split", choices=SPLITS, help="which sentences (default: both, one after the other)")
+    if other:
+        parser.add_argument("--other", required=True, metavar="CORPUS", help="another key of `corpora`, run before")
     if device:
         add_device(parser)
     add_params(parser, params)

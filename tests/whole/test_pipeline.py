@@ -99,6 +99,9 @@ def test_results_hold_what_the_study_records(finished):
 def test_schedules_are_scored_and_drawn_with_a_table(finished, tmp_path):
     folder, model, _ = finished
     again = shutil.copytree(folder, tmp_path / "run", ignore=shutil.ignore_patterns(".work"))
+    params = yaml.safe_load((again / "params.yaml").read_text())
+    params["schedules"]["ordinary_sentences"] = None  # one map for all positions, as at an exit
+    (again / "params.yaml").write_text(yaml.safe_dump(params))
     run_here(again, model, [stage(11)])
     plots = again / "plots" / model / "my-text"
     assert {path.name for path in (plots / "schedules_figures").iterdir()} == {"schedules_2.svg", "attention_2.svg"}
@@ -113,6 +116,22 @@ def test_schedules_are_scored_and_drawn_with_a_table(finished, tmp_path):
     )  # the same sentences, read by another stage
     assert kl["full", 2] < 1e-6
     assert ("greedy mapped", 1) in kl
+
+
+def test_maps_of_the_same_text_by_another_name_lose_nothing(finished, tmp_path):
+    folder, model, _ = finished
+    again = shutil.copytree(folder, tmp_path / "run", ignore=shutil.ignore_patterns(".work"))
+    params = yaml.safe_load((again / "params.yaml").read_text())
+    params["corpora"]["twin"] = params["corpora"]["my-text"]
+    (again / "params.yaml").write_text(yaml.safe_dump({**params, "corpus": "twin"}))
+    run_here(again, model, [stage(number) for number in (1, 3, 4, 5)])
+    (again / "params.yaml").write_text(yaml.safe_dump(params))
+    run_here(again, model, [stage(12)], "--other", "twin")
+    table = json.loads((again / "plots" / model / "my-text" / "transfer_twin" / "transfer.json").read_text())
+    less = {(r["panel"], r["corpus"], r["maps"]): r["value"] for r in table if r["layer"] is None}
+    assert {value for (_, _, maps), value in less.items() if maps == "other-own"} == {0}
+    assert {corpus for _, corpus, _ in less} == {"my-text", "twin"}
+    assert (again / "plots" / model / "my-text" / "transfer_twin_figures" / "transfer.svg").exists()
 
 
 def test_an_encoder_without_head_passes_through_every_stage_with_the_figures_there_are(toy_study, tmp_path, capsys):
