@@ -39,7 +39,8 @@ def main() -> None:
             provenance.check_states(maps[corpus].card, opened.card, maps[corpus].folder, made_by="stages 03 to 05")
             states[corpus, split] = opened
     layers = exits.spread(model.layers, how.layers)
-    recipe = {"maps": [maps[corpus].card for corpus in maps], "transfer": vars(how), "device": model.device.type}
+    cards = [own.card for own in maps.values()]
+    recipe = {"maps": cards, "transfer": vars(params.transfer), "device": model.device.type}
     with Partial("12_score_transfer", f"{args.model}.{params.corpus}.{args.other}", recipe, code=__file__) as partial:
         for corpus, other in tqdm([tuple(maps), tuple(maps)[::-1]], desc=f"{args.model}: transfer", disable=None):
             if corpus not in partial:

@@ -6,7 +6,7 @@ import invented
 import pytest
 
 from linear_shortcuts.files import InputError
-from linear_shortcuts.files.cards import FILE, compare, read_card, write_card
+from linear_shortcuts.files.cards import FILE, check_replaceable, compare, read_card, write_card
 
 CARD = {**invented.CARD, "files": {"a.pickle": "2" * 64}}
 
@@ -50,3 +50,8 @@ def test_two_cards_are_compared_to_the_first_key_that_differs_inside_mappings_to
         compare(CARD, {"seed": 0, "corpus": {"name": "other"}}, "maps", "mend it")
     with pytest.raises(InputError, match="with dtype not said, but"):
         compare(CARD, {"dtype": "float32"}, "maps", "mend it")
+
+
+def test_what_a_folder_cannot_be_named_is_one_line(tmp_path):
+    with pytest.raises(InputError, match="cannot be written"):
+        check_replaceable(tmp_path / ("x" * 300))

@@ -78,7 +78,7 @@ def test_imports_are_found_wherever_they_stand_and_behind_doors():
     found = {str(path.relative_to(REPOSITORY)) for path in imports.own_imports(STAGES[2])}
     assert {"linear_shortcuts/files/artifacts.py", "linear_shortcuts/text/tokens.py"} <= found
     assert {"linear_shortcuts/models/loading.py", "linear_shortcuts/settings/program.py"} <= found
-    assert len(STAGES) == 11
+    assert len(STAGES) == 12
     assert len(LIBRARY) > 40
 
 
@@ -326,9 +326,10 @@ def script_of(stage: str) -> Path:
 
 def items(stage: str) -> list[dict[str, str]]:
     """The values that `${item...}` takes: one mapping for each combination of the stage's matrix."""
+    lists = {"${models}": PARAMS["models"], "${transfer.corpora}": PARAMS["transfer"]["corpora"]}
     combinations: list[dict[str, str]] = [{}]
     for axis, values in DVC[stage].get("matrix", {}).items():
-        values = PARAMS["models"] if values == "${models}" else values
+        values = lists[values] if isinstance(values, str) else values
         combinations = [{**combination, axis: value} for combination in combinations for value in values]
     return combinations
 

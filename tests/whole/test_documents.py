@@ -64,7 +64,7 @@ def test_the_tables_of_massive_activations_are_those_of_the_numbers_kept():
     assert len(parts) == 3
 
 
-@pytest.mark.parametrize("script", ["alternation", "transfer"])
+@pytest.mark.parametrize("script", ["alternation", "transfer", "encoder_exits"])
 def test_the_tables_of_a_benchmark_s_page_are_those_of_the_numbers_kept(script):
     made = runpy.run_path(str(REPOSITORY / "benchmarks" / f"{script}.py"))
     page = made["PAGE"].read_text(encoding="utf-8")
