@@ -53,7 +53,7 @@ real: install $(REAL_WEIGHTS)
 	dvc repro fetch_sentences
 	set -e; for stage in stages/0[3-9]_*.py stages/10_*.py; do python $$stage --model $(REAL); done
 
-# The study of lenses on it, by the states that `real` leaves; hours, resumed where they were stopped.
+# The study of lenses on it, by the states that `real` leaves; resumed where it was stopped.
 real-lenses: install
 	set -e; for stage in studies/lenses/0[1-6]_*.py; do \
 		python $$stage --model $(REAL) --params studies/lenses/smollm2.yaml; done
