@@ -23,8 +23,7 @@ transformers (or sentence-transformers) loads what is written. Nothing is traine
 Example: linear-shortcuts shorten models/tiny-gpt2 --blocks 1 --out shorter
 """
 EPILOG = """Methods: fold, a matrix folded into the last kept block's down-projection; drop, nothing; and, only
-measured, because no checkpoint can hold a matrix on the stream itself: patch (LinearPatch) and matrix, the full one,
-a bound."""
+measured, because no checkpoint can hold a matrix on the stream itself: patch (LinearPatch) and matrix, the full one."""
 EMBEDDED = "docstrings of Python's standard library and NumPy"
 SIZES = {"fit": 96, "choose": 16, "report": 40}  # rows; of 256 tokens, 24,000 positions to fit on
 LENGTH = 256

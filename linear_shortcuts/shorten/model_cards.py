@@ -12,7 +12,7 @@ _WAYS = {
     "last block before them (ReplaceMe, arXiv 2505.02819), so that there is nothing new to load or to run.",
     "drop": "Nothing stands in their place.",
     "patch": "In their place LinearPatch (arXiv 2505.24680) rescales the stream, which no checkpoint can hold.",
-    "matrix": "In their place one matrix multiplies the stream, which no checkpoint can hold: a bound for what folds.",
+    "matrix": "In their place one matrix multiplies the stream, which no checkpoint can hold: to compare with.",
 }
 
 
