@@ -129,7 +129,9 @@ def test_maps_of_the_same_text_by_another_name_lose_nothing(finished, tmp_path):
     run_here(again, model, [stage(12)], "--other", "twin")
     table = json.loads((again / "plots" / model / "my-text" / "transfer_twin" / "transfer.json").read_text())
     less = {(r["panel"], r["corpus"], r["maps"]): r["value"] for r in table if r["layer"] is None}
-    assert {value for (_, _, maps), value in less.items() if maps == "other-own"} == {0}
+    assert (
+        max(abs(value) for (_, _, maps), value in less.items() if maps == "other-own") < 1e-6
+    )  # two runs of the model
     assert {corpus for _, corpus, _ in less} == {"my-text", "twin"}
     assert (again / "plots" / model / "my-text" / "transfer_twin_figures" / "transfer.svg").exists()
 
