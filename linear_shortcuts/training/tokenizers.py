@@ -38,17 +38,22 @@ def train_byte_pairs(sentences: Iterable[str], vocabulary: int, context: int) ->
 
 
 def train_word_pieces(sentences: Iterable[str], vocabulary: int, context: int) -> Any:
-    """Lower-casing WordPiece as BERT's, of up to so many tokens, for a model that reads `context` of them."""
+    """Lower-casing WordPiece as BERT's, of up to so many tokens, for a model that reads `context` of them.
+
+    The same sentences give the same tokens with the same ids, so that a stopped training goes on with what it has.
+    """
     import tokenizers as tk
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = tk.Tokenizer(tk.models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = tk.normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = tk.pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = tk.decoders.WordPiece()
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = tk.trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=names, show_progress=False)
-    tokenizer.train_from_iterator(sentences, trainer)
+    lines = list(sentences)
+    # The trainer numbers pieces such as ##a in the order of a hash table, another one each time, and breaks ties between
+    # merges by these numbers; what it is given first keeps its place. So it runs for the alphabet alone, and again with
+    # the alphabet in order.
+    alphabet = set(_pieces(lines, len(names), names)) - set(names)
+    pieces = _pieces(lines, vocabulary, [*names, *sorted(alphabet)])
+    tokenizer = _word_piece_tokenizer(tk.models.WordPiece(pieces, unk_token="[UNK]"))
+    tokenizer.add_special_tokens(names)
     tokenizer.post_processor = tk.processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
@@ -56,6 +61,26 @@ def train_word_pieces(sentences: Iterable[str], vocabulary: int, context: int) -
     )
     special = {f"{name[1:-1].lower()}_token": name for name in names}
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=context, **special)
+
+
+def _pieces(lines: list[str], vocabulary: int, first: list[str]) -> dict[str, int]:
+    """The ids of a trained WordPiece's tokens, of which some are given; no fewer than they and the alphabet."""
+    import tokenizers as tk
+
+    tokenizer = _word_piece_tokenizer(tk.models.WordPiece(unk_token="[UNK]"))
+    trainer = tk.trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=first, show_progress=False)
+    tokenizer.train_from_iterator(lines, trainer)
+    return tokenizer.get_vocab()
+
+
+def _word_piece_tokenizer(model: Any) -> Any:
+    import tokenizers as tk
+
+    tokenizer = tk.Tokenizer(model)
+    tokenizer.normalizer = tk.normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = tk.pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = tk.decoders.WordPiece()
+    return tokenizer
 
 
 def pack(files: Iterable[list[str]], tokenizer: Any, context: int) -> np.ndarray:
