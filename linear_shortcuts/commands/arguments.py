@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from linear_shortcuts.settings import program
 
@@ -87,3 +87,12 @@ def load_asked_model(args: argparse.Namespace) -> LanguageModel:
     from linear_shortcuts.models import load_registered
 
     return load_registered(asked_model(args), args.model, args.device)
+
+
+def load_asked(args: argparse.Namespace) -> tuple[LanguageModel, Any]:
+    """The model that `add_model`'s options name, on the device they name, and its tokenizer."""
+    from linear_shortcuts.models import load_registered_tokenizer, opened_once
+
+    entry = asked_model(args)
+    with opened_once(entry.checkpoint):
+        return load_asked_model(args), load_registered_tokenizer(entry)

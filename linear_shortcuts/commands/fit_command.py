@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linear_shortcuts.commands.arguments import Command, add_model, add_seed, asked_model, load_asked_model
+from linear_shortcuts.commands.arguments import Command, add_model, add_seed, asked_model, load_asked
 
 if TYPE_CHECKING:
     from linear_shortcuts.settings import Corpus, Drawing
@@ -54,14 +54,13 @@ def _run(args: argparse.Namespace) -> int:
     from linear_shortcuts.commands import recipe
     from linear_shortcuts.files.cards import check_replaceable
     from linear_shortcuts.maps import linear_maps
-    from linear_shortcuts.models import load_registered_tokenizer
     from linear_shortcuts.text import tokens
 
     entry, drawing = asked_model(args), _drawing(args)
     if args.out is not None:
         check_replaceable(args.out / "layers")
     out = args.out or Path("linreg") / model_name(args.model) / drawing.corpus
-    model, tokenizer = load_asked_model(args), load_registered_tokenizer(entry)
+    model, tokenizer = load_asked(args)
     described = tokens.describe_tokenizer(tokenizer, entry.checkpoint, entry.revision)
     how = recipe.Recipe(drawing=drawing, targets=args.targets, positions=args.positions)
     maps = recipe.fit_text(model, tokenizer, described, how, out)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linear_shortcuts.commands.arguments import Command, add_model, add_seed, asked_model, load_asked_model
+from linear_shortcuts.commands.arguments import Command, add_model, add_seed, load_asked
 
 if TYPE_CHECKING:
     from linear_shortcuts.decoding import Generated, Shortcuts
@@ -53,10 +53,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from linear_shortcuts.decoding import FLAT, Step, check_costs, generate
-    from linear_shortcuts.models import load_registered_tokenizer, pack
+    from linear_shortcuts.models import pack
     from linear_shortcuts.text import encode
 
-    model, tokenizer = load_asked_model(args), load_registered_tokenizer(asked_model(args))
+    model, tokenizer = load_asked(args)
     pack(model.network)
     shortcuts = _shortcuts(args, model, tokenizer)
     writer = Writer(tokenizer, model.layers if args.show_layers else None)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linear_shortcuts.commands.arguments import Command, add_model, asked_model, load_asked_model
+from linear_shortcuts.commands.arguments import Command, add_model, load_asked
 from linear_shortcuts.commands.fit_command import model_name
 
 if TYPE_CHECKING:
@@ -56,7 +56,6 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _run(args: argparse.Namespace) -> int:
     from linear_shortcuts.files import InputError, atomic_file
     from linear_shortcuts.maps import SubmoduleMaps
-    from linear_shortcuts.models import load_registered_tokenizer
     from linear_shortcuts.peek import pieces, reading
 
     names = [name for name in args.lens.split(",") if name]
@@ -67,7 +66,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.difference and len(names) != 2:
         raise InputError(f"--difference is of two lenses, and --lens names {len(names)}; give two, as --lens id,mat")
     folder = _maps_folder(args) if "mat" in names or args.parts else None  # before the model, which takes longer
-    model, tokenizer = load_asked_model(args), load_registered_tokenizer(asked_model(args))
+    model, tokenizer = load_asked(args)
     parts = SubmoduleMaps.load(folder / "submodules", model) if args.parts and folder is not None else None
     follow = [pieces.token_of(tokenizer, args.token)] if args.token else []
     found = reading.read(

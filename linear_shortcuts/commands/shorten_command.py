@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linear_shortcuts.commands.arguments import Command, add_model, add_seed, asked_model, load_asked_model
+from linear_shortcuts.commands.arguments import Command, add_model, add_seed, asked_model, load_asked
 
 if TYPE_CHECKING:
     from linear_shortcuts.models import LanguageModel
@@ -46,7 +46,6 @@ def _run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from linear_shortcuts.files import InputError
-    from linear_shortcuts.models import load_registered_tokenizer
     from linear_shortcuts.shorten import (
         check_exit,
         check_free,
@@ -64,7 +63,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.out is not None:
         check_free(args.out)  # before anything is computed
         check_method(args.method)
-    model, tokenizer = load_asked_model(args), load_registered_tokenizer(asked_model(args))
+    model, tokenizer = load_asked(args)
     if model.family.headless:
         return _shorten_encoder(args, model, tokenizer)
     if args.exit is not None:

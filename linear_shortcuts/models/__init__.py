@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         longest as longest,
         stand_in_steps as stand_in_steps,
     )
+    from linear_shortcuts.models.gguf_files import opened_once as opened_once
     from linear_shortcuts.models.language_model import (
         CONVENTION as CONVENTION,
         Call as Call,

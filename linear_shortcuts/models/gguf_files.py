@@ -7,8 +7,11 @@ that ends in `.gguf` is such a file: a local one, or one of a hub repository (`o
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib
 import importlib.util
 import io
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +25,7 @@ NEEDED = ("gguf", "accelerate")  # by transformers, to read such a file
 # Of llama.cpp's names for how text is cut before it is merged, those that set digits apart and are GPT-2's otherwise.
 # transformers knows others, and takes these for GPT-2's: two spaces before a number would be other tokens.
 DIGITS_APART = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"}
+_ONE_AT_A_TIME = threading.RLock()  # the scopes of `opened_once` change a package for all threads
 
 
 def is_gguf(path: str | Path) -> bool:
@@ -45,6 +49,31 @@ def split(path: str | Path) -> tuple[str, str]:
     if not file or path.is_absolute() or Path(owner).is_dir():
         raise InputError(f"{path} does not exist; give a GGUF file, or owner/name/file.gguf of the hub")
     return f"{owner}/{name}", "/".join(file)
+
+
+@contextlib.contextmanager
+def opened_once(path: str | Path) -> Iterator[None]:
+    """A scope in which what a GGUF file says is read once, however often its model and tokenizer are asked for.
+
+    To list 50,000 tokens and their merges takes the package's reader two seconds, and transformers opens the file four
+    times for a model and its tokenizer; the names of weights it works out once for every module. Scopes nest; of
+    another path nothing is done. Raises `InputError` as `split` does.
+    """
+    if not is_gguf(path):
+        yield
+        return
+    split(path)
+    package = importlib.import_module("gguf")
+    slow = ("GGUFReader", "get_tensor_name_map")
+    with _ONE_AT_A_TIME:
+        before = {name: getattr(package, name) for name in slow}
+        for name, function in before.items():
+            setattr(package, name, functools.cache(function))
+        try:
+            yield
+        finally:
+            for name, function in before.items():
+                setattr(package, name, function)
 
 
 @contextlib.contextmanager

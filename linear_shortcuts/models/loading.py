@@ -67,28 +67,29 @@ def load_model(
         raise InputError(f"dtype {dtype!r} is not known; use {', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
     path = path if gguf_file is None else f"{path}/{gguf_file}"
     packed = gguf_files.is_gguf(path)
-    config, family = load_config(path, revision, trust_remote_code=trust_remote_code)
-    check_width(config, path)
-    options: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
-    options |= gguf_files.options() if packed else {}
-    options["dtype"] = dtype if dtype == "auto" else getattr(torch, dtype)
-    network, unexpected = _load_network(path, revision, config, family, trust_remote_code, **options)
-    if packed:
-        gguf_files.unpack(network)
-    _fuse_activations(network)
-    products.widen(network)
-    if device_map is None:
-        network = network.to(choose_device(device))
-    mask_token = None
-    if not family.causal and not _is_base(network):
-        mask_token = load_tokenizer(path, revision, trust_remote_code=trust_remote_code).mask_token_id
-        if mask_token is None:
-            raise InputError(f"{path} is a masked model but its tokenizer has no mask token; check the checkpoint")
-    model = wrap(network, name=name, path=path, revision=revision, mask_token=mask_token, device_map=device_map)
-    if packed:
-        model = replace(model, identity={**model.identity, "gguf": gguf_files.identity(path, revision)})
-    _check_blocks(model, unexpected, path)
-    return replace(model, unused=tuple(unexpected))
+    with gguf_files.opened_once(path):
+        config, family = load_config(path, revision, trust_remote_code=trust_remote_code)
+        check_width(config, path)
+        options: dict[str, Any] = {} if device_map is None else {"device_map": device_map}
+        options |= gguf_files.options() if packed else {}
+        options["dtype"] = dtype if dtype == "auto" else getattr(torch, dtype)
+        network, unexpected = _load_network(path, revision, config, family, trust_remote_code, **options)
+        if packed:
+            gguf_files.unpack(network)
+        _fuse_activations(network)
+        products.widen(network)
+        if device_map is None:
+            network = network.to(choose_device(device))
+        mask_token = None
+        if not family.causal and not _is_base(network):
+            mask_token = load_tokenizer(path, revision, trust_remote_code=trust_remote_code).mask_token_id
+            if mask_token is None:
+                raise InputError(f"{path} is a masked model but its tokenizer has no mask token; check the checkpoint")
+        model = wrap(network, name=name, path=path, revision=revision, mask_token=mask_token, device_map=device_map)
+        if packed:
+            model = replace(model, identity={**model.identity, "gguf": gguf_files.identity(path, revision)})
+        _check_blocks(model, unexpected, path)
+        return replace(model, unused=tuple(unexpected))
 
 
 def has_head(path: str | Path, revision: str | None = None, *, trust_remote_code: bool = False) -> bool:
@@ -264,9 +265,10 @@ def load_tokenizer(path: str | Path, revision: str | None = None, *, trust_remot
     """
     from transformers import AutoTokenizer
 
-    tokenizer = _from_pretrained(AutoTokenizer, path, revision, trust_remote_code=trust_remote_code)
-    if gguf_files.is_gguf(path):
-        gguf_files.cut_as_trained(tokenizer, path, revision)
+    with gguf_files.opened_once(path):
+        tokenizer = _from_pretrained(AutoTokenizer, path, revision, trust_remote_code=trust_remote_code)
+        if gguf_files.is_gguf(path):
+            gguf_files.cut_as_trained(tokenizer, path, revision)
     # Where its files are missing the library makes up one of the right class, with special tokens alone.
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
         raise InputError(

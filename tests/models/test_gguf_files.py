@@ -120,3 +120,28 @@ def test_the_whole_pipeline_runs_on_a_gguf_file(tmp_path, repository, monkeypatc
     assert card["model"]["gguf"]["quantisation"] == "Q4_1, F32"
     assert card["tokenizer"]["id"] == "./tiny.gguf"
     assert len(list((tmp_path / "plots/tiny/my-text/figures").iterdir())) == 10
+
+
+def test_a_scope_reads_a_file_once_for_model_and_tokenizer_and_leaves_the_package_as_it_was(tmp_path, monkeypatch):
+    import gguf
+
+    file, opened = tmp_path / "tiny.gguf", []
+    gguf_models.write(file)
+
+    class Counting(gguf.GGUFReader):
+        def __init__(self, path):
+            opened.append(str(path))
+            super().__init__(path)
+
+    monkeypatch.setattr(gguf, "GGUFReader", Counting)
+    alone = load_model(file, device="cpu")
+    assert opened == [str(file)]
+    before = dict(vars(gguf))
+    with gguf_files.opened_once(file):
+        model, tokenizer = load_model(file, device="cpu"), load_tokenizer(file)
+    assert opened == [str(file)] * 2
+    assert dict(vars(gguf)) == before
+    assert model.identity == alone.identity
+    assert tokenizer.get_vocab() == load_tokenizer(file).get_vocab()
+    gguf_models.write(file, "Q8_0", pre="smollm")  # another file of that name, read anew
+    assert load_model(file, device="cpu").identity["gguf"] != alone.identity["gguf"]
