@@ -47,9 +47,9 @@ def train_word_pieces(sentences: Iterable[str], vocabulary: int, context: int) -
 
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     lines = list(sentences)
-    # The trainer numbers pieces such as ##a in the order of a hash table, another one each time, and breaks ties between
-    # merges by these numbers; what it is given first keeps its place. So it runs for the alphabet alone, and again with
-    # the alphabet in order.
+    # The trainer numbers pieces such as ##a in the order of a hash table, another one each time, and breaks ties
+    # between merges by these numbers; what it is given first keeps its place. So it runs for the alphabet alone, and
+    # again with the alphabet in order.
     alphabet = set(_pieces(lines, len(names), names)) - set(names)
     pieces = _pieces(lines, vocabulary, [*names, *sorted(alphabet)])
     tokenizer = _word_piece_tokenizer(tk.models.WordPiece(pieces, unk_token="[UNK]"))
