@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Fit the matrices between all layers of a model on text, in one go, and keep nothing but them.
 
-What the pipeline does in five stages, with the same bytes at the end; no DVC and no params.yaml is needed. A killed run
+What the pipeline does in its stages, with the same bytes at the end; no DVC and no params.yaml is needed. A killed run
 is taken up where it was.
 
 Reads   --text FILE (.txt, .jsonl or .parquet); without it, the prose of this Python's own documentation strings
-Writes  linreg/NAME/CORPUS/layers/   i_j.pickle, the A (d, d) for which A @ h_i comes closest to h_j; card.json
+Writes  linreg/NAME/CORPUS/layers/       i_j.pickle, the A (d, d) for which A @ h_i comes closest to h_j; card.json
+        linreg/NAME/CORPUS/submodules/   with --parts, pB_a_b.pickle, the matrix from site a to site b of block B
 
 Example: linear-shortcuts fit models/tiny-gpt2
 """
@@ -42,6 +43,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--targets", choices=["all", "last"], default="all", help="every pair of layers, or only to the last"
     )
+    parser.add_argument("--parts", action="store_true", help="stand-ins of attention, feed-forward and norms, too")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="in place of linreg/NAME/CORPUS")
 
 
@@ -59,16 +61,18 @@ def _run(args: argparse.Namespace) -> int:
     entry, drawing = asked_model(args), _drawing(args)
     if args.out is not None:
         check_replaceable(args.out / "layers")
+        check_replaceable(args.out / "submodules")
     out = args.out or Path("linreg") / model_name(args.model) / drawing.corpus
     model, tokenizer = load_asked(args)
     described = tokens.describe_tokenizer(tokenizer, entry.checkpoint, entry.revision)
-    how = recipe.Recipe(drawing=drawing, targets=args.targets, positions=args.positions)
+    how = recipe.Recipe(drawing=drawing, targets=args.targets, positions=args.positions, parts=args.parts)
     maps = recipe.fit_text(model, tokenizer, described, how, out)
     card = maps.card or {}
     ranks = linear_maps.describe_ranks(card["ranks"], model.width)
+    parts = ", those of parts beside it" if args.parts else ""
     print(
         f"{args.model}: {len(maps)} matrices from {model.layers} layers, fitted on {card['vectors']:,} tokens of "
-        f"{drawing.corpus} ({ranks}), in {maps.folder}"
+        f"{drawing.corpus} ({ranks}), in {maps.folder}{parts}"
     )
     return 0
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from linear_shortcuts.files import Partial, artifacts
+from linear_shortcuts.files import InputError, Partial, artifacts
 from linear_shortcuts.maps import LayerMaps, fitting, linear_maps
 from linear_shortcuts.models import LanguageModel, arithmetic
 from linear_shortcuts.settings import Drawing
@@ -33,6 +33,7 @@ class Recipe:
     drawing: Drawing
     targets: Literal["all", "last"] = "all"  # every pair of layers, or only the maps to the last one
     positions: extraction.Positions = "sampled"  # one token of each sentence, or all
+    parts: bool = False  # and a matrix that stands in for each sub-step of every block
     tokens_per_batch: int = extraction.TOKENS_PER_BATCH
 
 
@@ -46,15 +47,19 @@ def fit_text(
 ) -> LayerMaps:
     """Fit the matrices between a model's layers on some text, into folder/layers; progress is told to `bar`.
 
-    described: the tokenizer, as `text.tokens.describe_tokenizer` has it.
+    Those of parts go into folder/submodules. described: the tokenizer, as `text.tokens.describe_tokenizer` has it.
 
-    Returns them with their card. Raises `InputError` for a text with fewer sentences than the recipe asks for, or
-    fewer vectors than the model is wide.
+    Returns the former with their card. Raises `InputError` for a text with fewer sentences than the recipe asks for,
+    or fewer vectors than the model is wide, and for parts of a model of which they are not known.
     """
+    if recipe.parts and not model.family.steps:
+        raise InputError(f"{model.name} was read by structure, so the parts of its blocks are not known; fit no parts")
     work = folder / ".work"
     read, card = _read(model, tokenizer, described, recipe, work, bar)
     states = _record(model, read, card, recipe, work, bar)
     _fit(model, states, recipe, work, folder / "layers", bar)
+    if recipe.parts:
+        _fit_parts(model, states, work, folder / "submodules", bar)
     shutil.rmtree(work)
     return LayerMaps.load(folder / "layers", model)
 
@@ -132,4 +137,30 @@ def _fit(model: LanguageModel, states: shards.HiddenStates, recipe: Recipe, work
                     partial.save(source, files, note=solution.rank)
                     shown.update()
         ranks = {str(i): partial.note(i) for i in targets}
+        partial.publish(folder, provenance.maps_card(states.card, ranks))
+
+
+def _fit_parts(model: LanguageModel, states: shards.HiddenStates, work: Path, folder: Path, bar: Bar) -> None:
+    """The stand-ins of sub-steps, block by block, and their card."""
+    blocks, steps = range(model.layers), range(len(model.family.steps))
+    asked = {"states": states.fingerprint, "device": model.device.type}
+    with Partial("parts", "train", asked, root=work, code=__file__) as partial:
+        todo = {block: 2 * len(steps) for block in blocks if block not in partial}
+        with bar(
+            total=len(blocks),
+            initial=len(blocks) - len(todo),
+            desc=f"{model.name}: fit parts",
+            unit=" blocks",
+            disable=None,
+        ) as shown:
+            for group in fitting.passes(todo, model.width, MEMORY_GIB):
+                with arithmetic("float32", model.device):
+                    moments = fitting.submodule_moments(model, group, states)
+                for block in group:
+                    solutions = [moment.solve() for moment in moments.pop(block)]
+                    matrices = [solution.matrices[0] for solution in solutions]
+                    files = linear_maps.submodule_files(block, model.family.sources, matrices)
+                    partial.save(block, files, note=[solution.rank for solution in solutions])
+                    shown.update()
+        ranks = {f"p{block}_{step}": partial.note(block)[step] for block in blocks for step in steps}
         partial.publish(folder, provenance.maps_card(states.card, ranks))

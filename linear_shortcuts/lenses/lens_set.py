@@ -85,6 +85,12 @@ class LensSet(Mapping[int, Lens], sharing.Shared):
         return f"LensSet({self.name}: {len(self)} lenses to layer {self.target}, of {self.card['model']['id']})"
 
     @property
+    def corpus(self) -> str | None:
+        """The name of the text that they were fitted on, where their card has one."""
+        corpus = self.card["fit"].get("corpus")
+        return corpus.get("name") if isinstance(corpus, Mapping) else corpus
+
+    @property
     def parameters(self) -> int:
         """The numbers that all lenses together hold."""
         return sum(lens.parameters for lens in self.values())
@@ -134,9 +140,8 @@ class LensSet(Mapping[int, Lens], sharing.Shared):
         usage = "from linear_shortcuts import load_model\nfrom linear_shortcuts.lenses import LensSet\n\n"
         usage += f"model = load_model({self.card['model']['id']!r})\n"
         usage += 'lenses = LensSet.from_pretrained("this repository", model)'
-        corpus = self.card["fit"].get("corpus")
-        fitted_on = corpus["name"] if isinstance(corpus, Mapping) else corpus or "no text"
-        page = sharing.about(f"Lenses `{self.name}` to layer {self.target}", self.card, fitted_on, usage, scores)
+        title = f"Lenses `{self.name}` to layer {self.target}"
+        page = sharing.about(title, self.card, self.corpus or "no text", usage, scores)
         self.save(folder)
         save_text(Path(folder) / PAGE, page)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -42,7 +42,7 @@ class Reading:
     """One sentence under some lenses; the last row is the model's own prediction.
 
     layers: (R,) numbers of the rows. ids: (T,) the sentence. answers: (T,) what the model itself puts first.
-    words: how each token that occurs is shown.
+    words: how each token that occurs is shown. fitted_on: of a lens, the name of its text, where it is known.
     """
 
     model: str
@@ -52,9 +52,14 @@ class Reading:
     answers: tuple[int, ...]
     lenses: Mapping[str, Cells]
     words: Mapping[int, str]
+    fitted_on: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Reading({len(self.layers)} layers of {self.model} at {len(self.ids)} tokens: {', '.join(self.lenses)})"
+
+    def title(self, lens: str) -> str:
+        """What a lens is called where it is shown: its name, and what it was fitted on."""
+        return f"{lens} (fitted on {self.fitted_on[lens]})" if lens in self.fitted_on else lens
 
     def cell(self, lens: str, layer: int, position: int) -> list[tuple[str, float]]:
         """The first tokens and their probabilities at one layer and word; a position below 0 counts from the end."""
@@ -70,6 +75,7 @@ class Reading:
             "layers": list(self.layers),
             "ids": list(self.ids),
             "answers": list(self.answers),
+            "fitted_on": dict(self.fitted_on),
             "words": {str(token): word for token, word in sorted(self.words.items())},
             "lenses": {
                 name: {
@@ -130,10 +136,12 @@ def read(
     ).hidden_states
     layers = tuple(sorted({*range(0, model.layers, every), model.layers}))
     guesses = {name: [lens[i].transport(states[i]) for i in layers[:-1]] for name, lens in lenses.items()}
+    fitted_on = {name: lens.corpus for name, lens in lenses.items()}
     if parts is not None:
         each = sentences if turned else Tokens(sentences.sentences * len(ids), torch.arange(len(ids)))
         found = part_guesses(model, each, parts, TOKENS_PER_BATCH, layers[:-1])
         guesses |= {name: list(guess) for name, guess in found.items()}
+        fitted_on |= dict.fromkeys(found, parts.card["corpus"]["name"] if parts.card else None)
     last = states[-1]
     answers = tuple(model.decode(last).argmax(-1).tolist())
     read_out = {
@@ -141,7 +149,8 @@ def read(
     }
     used = {*ids, *answers, *follow}.union(*(cells.ids.flatten().tolist() for cells in read_out.values()))
     words = {token: piece(tokenizer, token) for token in used}
-    return Reading(model.name, text, layers, tuple(ids), answers, read_out, words)
+    known = {name: corpus for name, corpus in fitted_on.items() if corpus}
+    return Reading(model.name, text, layers, tuple(ids), answers, read_out, words, known)
 
 
 def _tokens(model: LanguageModel, tokenizer: Any, text: str, masked: bool) -> tuple[Tokens, list[int]]:

@@ -28,7 +28,7 @@ def tables(reading: Reading, lens: str, width: int) -> list[Text | Table]:
         mark = MARK if token == reading.answers[column] else " "
         return _shaded(mark + reading.words[token], probability, BLUE)
 
-    title = f"{lens}: first tokens ({MARK}: the final answer)"
+    title = f"{reading.title(lens)}: first tokens ({MARK}: the final answer)"
     return _split(reading, title, cell, width)
 
 
@@ -40,7 +40,7 @@ def differences(reading: Reading, first: str, second: str, width: int) -> list[T
         more = two[row][column] - one[row][column]
         return _shaded(f"{100 * more:+.1f}", min(1.0, abs(more)), BLUE if more > 0 else ORANGE)
 
-    title = f"{second} − {first}: probability of the final answer, in points"
+    title = f"{reading.title(second)} − {reading.title(first)}: probability of the final answer, in points"
     return _split(reading, title, cell, width)
 
 
@@ -52,7 +52,7 @@ def ranks(reading: Reading, lens: str, token: int, width: int) -> list[Text | Ta
         rank = own[column][row]
         return _shaded(f"{rank:,}", 1 / rank, BLUE)
 
-    return _split(reading, f"{lens}: the rank of {reading.words[token]} at each layer", cell, width)
+    return _split(reading, f"{reading.title(lens)}: the rank of {reading.words[token]} at each layer", cell, width)
 
 
 def column(reading: Reading, lens: str, position: int, top: int) -> list[Text | Table]:
@@ -62,7 +62,7 @@ def column(reading: Reading, lens: str, position: int, top: int) -> list[Text | 
         found = reading.cell(lens, layer, position)[:top]
         shown = [_shaded(word, p, BLUE, f"{100 * p:5.1f} %") for word, p in found]
         table.add_row(str(layer), *shown, end_section=row == len(reading.layers) - 2)
-    return [Text(f"{lens}: after {reading.words[reading.ids[position]]}"), table]
+    return [Text(f"{reading.title(lens)}: after {reading.words[reading.ids[position]]}"), table]
 
 
 def _of_answers(reading: Reading, lens: str) -> list[list[float]]:

@@ -40,18 +40,22 @@ def run(checkpoint, monkeypatch, capsys):
 def test_the_fitted_lens_is_found_and_shown(run):
     code, out, _ = run("w5 w6 w7")
     assert code == 0
-    assert "mat: first tokens" in out
+    assert "mat (fitted on corpus): first tokens" in out
     data = json.loads(run("w5 w6 w7", "--json", "--lens", "id,mat")[1])
     assert set(data["lenses"]) == {"id", "mat"}
+    assert data["fitted_on"] == {"mat": "corpus"}
     for token in data["lenses"]["mat"]["ids"][0]:
         assert data["words"][str(token[0])] in out
 
 
 def test_other_views_are_printed_too(run):
     assert "the rank of w9 at each layer" in run("w5 w6", "--token", "w9")[1]
-    assert "mat: after w6" in run("w5 w6", "--position", -1, "--top", 3)[1]
-    assert "mat − id: probability of the final answer" in run("w5 w6", "--lens", "id,mat", "--difference")[1]
-    assert "mat_attn: first tokens" in run("w5 w6", "--parts")[1]
+    assert "mat (fitted on corpus): after w6" in run("w5 w6", "--position", -1, "--top", 3)[1]
+    assert (
+        "mat (fitted on corpus) − id: probability of the final answer"
+        in run("w5 w6", "--lens", "id,mat", "--difference")[1]
+    )
+    assert "mat_attn (fitted on corpus): first tokens" in run("w5 w6", "--parts")[1]
 
 
 def test_a_page_is_written_with_the_numbers_of_the_json(run, checkpoint):

@@ -1,11 +1,14 @@
 """Text to matrices in one go: the bytes of the stages, one by one, and nothing left between."""
 
+from dataclasses import replace
+
 import pytest
 import toy
 import yaml
 
 from linear_shortcuts import InputError, LayerMaps, load_model, load_tokenizer
 from linear_shortcuts.commands.recipe import Recipe, fit_text
+from linear_shortcuts.models.families import FAMILIES
 from linear_shortcuts.settings import Drawing, FileCorpus, Sentences
 from linear_shortcuts.states import extraction
 from linear_shortcuts.text.tokens import describe_tokenizer
@@ -13,12 +16,12 @@ from linear_shortcuts.text.tokens import describe_tokenizer
 
 @pytest.fixture(scope="module", params=["gpt2", "bert"])
 def study(request, tmp_path_factory):
-    """A toy study after stages 01, 03, 04 and 05 under the settings that params.yaml ships, and its model's kind."""
+    """A toy study after the stages that fit, under the settings that params.yaml ships, and its model's kind."""
     folder = toy.make_study(tmp_path_factory.mktemp("study"))
     params = yaml.safe_load((folder / "params.yaml").read_text())
     params["extract"] |= {"tokens_per_batch": 1024, "sentences_per_shard": 1500}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    toy.run_here(folder, f"toy-{request.param}", [toy.stage(number) for number in (1, 3, 4, 5)])
+    toy.run_here(folder, f"toy-{request.param}", [toy.stage(number) for number in (1, 3, 4, 5, 6)])
     return folder, request.param
 
 
@@ -39,14 +42,13 @@ def fitted(kind, *, out, train=200, **how):
 def test_one_go_gives_the_bytes_of_the_stages_and_keeps_no_states(study, tmp_path, monkeypatch):
     folder, kind = study
     monkeypatch.chdir(folder)
-    maps = fitted(kind, out=tmp_path / "out")
+    fitted(kind, out=tmp_path / "out", parts=True)
     ours, theirs = (
-        {path.name: path.read_bytes() for path in layers.iterdir()}
-        for layers in (maps.folder, folder / "linreg" / f"toy-{kind}" / "my-text" / "layers")
+        {path.relative_to(home).as_posix(): path.read_bytes() for path in home.rglob("*") if path.is_file()}
+        for home in (tmp_path / "out", folder / "linreg" / f"toy-{kind}" / "my-text")
     )
-    assert ours == theirs  # the card, too
-    assert len(ours) == 4
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["layers"]
+    assert ours == theirs  # the cards, too
+    assert len(ours) == (3 + 1) + (2 * 6 + 1)
 
 
 def test_maps_to_the_last_layer_alone_are_the_same_as_among_all(study, tmp_path, monkeypatch):
@@ -86,6 +88,17 @@ def test_a_killed_run_is_taken_up_where_it_was(tmp_path, monkeypatch):
         resumed = fitted("gpt2", out=tmp_path / "out")
     assert done == [100, 150]
     assert resumed.card["files"].keys() == {name for name in whole if name != "card.json"}
+
+
+def test_parts_come_on_demand_and_only_where_they_are_known(study, tmp_path, monkeypatch):
+    folder, kind = study
+    monkeypatch.chdir(folder)
+    fitted(kind, out=tmp_path / "out", targets="last")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["layers"]
+    monkeypatch.setitem(FAMILIES, kind, replace(FAMILIES[kind], steps=()))
+    with pytest.raises(InputError, match=f"toy-{kind} was read by structure, so the parts of its blocks are not known"):
+        fitted(kind, out=tmp_path / "other", parts=True)
+    assert not (tmp_path / "other").exists()
 
 
 def test_too_little_text_is_refused_in_one_line(tmp_path, monkeypatch):
