@@ -23,7 +23,7 @@ def main() -> None:
 
     from lenses import fitted, text
     from linear_shortcuts.files import Partial, ranks
-    from linear_shortcuts.lenses import LensSet, closed_form
+    from linear_shortcuts.lenses import LensSet
     from linear_shortcuts.maps import LayerMaps
     from linear_shortcuts.states.shards import HiddenStates
 
@@ -38,20 +38,18 @@ def main() -> None:
         todo = own.share([variant for variant in fitted.VARIANTS if variant not in partial])
         for variant in tqdm(todo, desc=f"{args.model}: closed forms", unit=" fits", disable=own.hide):
             began = process_time()
-            parts = fitted.Parts([shard.hidden_states for shard in states], sources, variant, settings.seed)
-            made = {}
-            for source, regression in zip(sources, closed_form.regressions(parts), strict=True):
-                for name, lens in fitted.lenses_of(variant, source, last, regression, settings).items():
-                    made.setdefault(name, {}).update(lens.tensors)
+            made = fitted.fit(variant, states, sources, settings)
             partial.save(variant, {f"{variant}.pickle": made}, note=fitted.spent(began))
         if not partial.gather():
             return
-        found = {"mat": mat}
+        found = {}
         for variant in fitted.VARIANTS:
             how = {"states": states.card["corpus"]["name"], "vectors": len(states), "variant": variant}
             for name, tensors in partial.load(f"{variant}.pickle").items():
                 card = fitted.card(states.card, name, [partial.note(variant)], **how)
                 found[name] = LensSet.of_tensors(tensors, card, sources, last)
+        # Of all layers, as the pipeline made it; the fit above, of those that are read, tells what that costs.
+        found["mat"] = LensSet(mat, fitted.card(mat.card, "mat", [partial.note("mat")], **mat.card["fit"]))
         fitted.save(folders.fitted("closed_forms"), found)
         partial.forget_others()
     print(f"{args.model}: {len(found)} lenses of {len(sources)} layers ({partial.resumed} fits resumed)")

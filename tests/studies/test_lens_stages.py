@@ -2,17 +2,24 @@
 
 import json
 import runpy
+import shutil
 import sys
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Barrier, Lock, local
 
 import pytest
+import torch
 import yaml
 from toy import make_study, run_here, stage
 
-from lenses import settings as study
+from lenses import fitted, settings as study
 from linear_shortcuts.files import artifacts
+from linear_shortcuts.files.ranks import ALONE, Ranks
+from linear_shortcuts.maps import LayerMaps
 from linear_shortcuts.scores.latent import SETS
+from linear_shortcuts.states.shards import HiddenStates
 
 STUDY = Path(__file__).resolve().parents[2] / "studies" / "lenses"
 MODEL, CORPUS = "toy-gpt2", "my-text"
@@ -29,14 +36,42 @@ SETTINGS = {
 }
 
 
-def run(script, **others):
-    """Run a script of the study in this process, where the settings lie in the current folder."""
+def run(script, ranks=1, **others):
+    """Run a script of the study in this process, as so many ranks, where the settings lie in the current folder."""
     value = yaml.safe_load((STUDY / "params.yaml").read_text()) | SETTINGS | others
     study.PARAMS.parent.mkdir(parents=True, exist_ok=True)
     study.PARAMS.write_text(yaml.safe_dump(value))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [script] + ([] if script.startswith("07") else ["--model", MODEL]))
-        runpy.run_path(str(STUDY / script))["main"]()
+        main = runpy.run_path(str(STUDY / script))["main"]
+        everyone = Barrier(ranks)
+
+        def work(rank):
+            OWN.ranks = Together(rank, ranks, everyone) if ranks > 1 else ALONE
+            with BATON:
+                main()
+
+        patch.setattr("linear_shortcuts.files.ranks.join", lambda device: OWN.ranks)
+        with ThreadPoolExecutor(ranks) as pool:
+            list(pool.map(work, range(ranks)))
+
+
+OWN = local()  # to every thread its own
+BATON = Lock()  # of the threads one at a time runs, until it waits for the others
+
+
+@dataclass(frozen=True)
+class Together(Ranks):
+    """One of several ranks that are threads of one process."""
+
+    everyone: Barrier | None = None
+
+    def wait(self):
+        BATON.release()
+        try:
+            self.everyone.wait(timeout=20)
+        finally:
+            BATON.acquire()
 
 
 SCRIPTS = [path.name for path in sorted(STUDY.glob("[0-9]*.py"))]
@@ -67,9 +102,9 @@ def here(folder, monkeypatch):
 
 def test_every_lens_is_fitted_scored_and_told_of(here):
     scored = artifacts.load(here.agreement)
-    fitted = {path.name for group in ("closed_forms", "future", "tuned") for path in here.fitted(group).iterdir()}
-    assert {"mat", "affine", "ridge", "low_rank_2", "shift", "future", "tuned", "affine_shuffled"} <= fitted
-    assert set(scored["costs"]) == fitted | {"id", "jacobian", "jacobian_penultimate"}
+    made = {path.name for group in ("closed_forms", "future", "tuned") for path in here.fitted(group).iterdir()}
+    assert {"mat", "affine", "ridge", "low_rank_2", "shift", "future", "tuned", "affine_shuffled"} <= made
+    assert set(scored["costs"]) == made | {"id", "jacobian", "jacobian_penultimate"}
     for at_layer in scored["values"].values():
         assert set(at_layer["values"]) == set(scored["costs"])
     for cost in scored["costs"].values():
@@ -91,6 +126,38 @@ def test_a_stage_run_again_computes_nothing_and_leaves_the_same_bytes(here, scri
     said = capsys.readouterr().out
     assert "resumed" in said
     assert "(0 " not in said
+
+
+def test_what_a_fit_of_mat_costs_is_measured_on_the_pipelines_own_maps(here):
+    """Fitted once more for its cost alone: the outcome is the one that was there."""
+    states, maps = HiddenStates.open(here.pipeline.hidden("train")), LayerMaps.load(here.pipeline.layer_maps)
+    again = fitted.fit(fitted.MAT, states, [0, 1], study.read())
+    for source in (0, 1):
+        torch.testing.assert_close(again["mat"][f"{source}.factor.0"], maps[source, 2], atol=1e-5, rtol=1e-5)
+    assert artifacts.load(here.agreement)["costs"]["mat"]["seconds"] >= 0
+
+
+def test_two_ranks_make_the_lenses_and_scores_of_one(folder, tmp_path, monkeypatch):
+    """To the byte, but for what a fit took: seconds and memory, which a card records."""
+    one = study.Folders(MODEL, CORPUS)
+    shutil.copytree(folder, tmp_path / "two", ignore=shutil.ignore_patterns(".work", "lenses"))
+    monkeypatch.chdir(tmp_path / "two")
+    for script in SCRIPTS:
+        if not script.startswith("07"):
+            run(script, ranks=2)
+    made = {path.relative_to(tmp_path / "two") for path in (study.STUDY / "data").resolve().rglob("*.safetensors")}
+    assert len(made) >= 12
+    assert all((tmp_path / "two" / path).read_bytes() == (folder / path).read_bytes() for path in made)
+    for path in (path.with_name("card.json") for path in made):
+        cards = [json.loads((root / path).read_text()) for root in (tmp_path / "two", folder)]
+        for card in cards:
+            del card["card_sha256"], card["fit"]["seconds"], card["fit"]["peak_gib"]
+            for layer in card["fit"].get("layers", {}).values():
+                del layer["seconds"], layer["peak_gib"]
+        assert cards[0] == cards[1]
+    assert one.latent.read_bytes() == (folder / one.latent).read_bytes()
+    values = [artifacts.load(root / one.agreement)["values"] for root in (tmp_path / "two", folder)]
+    assert artifacts.save(tmp_path / "two.pickle", values[0]) == artifacts.save(tmp_path / "one.pickle", values[1])
 
 
 def test_more_rows_of_the_jacobian_lens_are_added_to_those_there(here, capsys):

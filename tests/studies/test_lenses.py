@@ -22,6 +22,7 @@ from linear_shortcuts.text.tokens import Tokens
 
 STUDY = Path(__file__).resolve().parents[2] / "studies" / "lenses"
 SPENT = {"seconds": 1.5, "peak_gib": 0.5}
+REGRESSED = [variant for variant in fitted.VARIANTS if variant != fitted.MAT]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def states(model):
 def lenses(model, states):
     """id, mat (here a stand-in), affine, low rank and the controls."""
     found, settings = {"id": LensSet.identity(model)}, replace(study.read(STUDY / "params.yaml"), ranks=(2,))
-    for variant in fitted.VARIANTS:
+    for variant in REGRESSED:
         parts = fitted.Parts([states], [0, 1, 2], variant, seed=0)
         made = {}
         for source, regression in enumerate(regressions(parts)):
@@ -124,6 +125,20 @@ def test_every_figure_is_drawn_from_the_tables(made):
     assert "latent" not in figures.of({**made, "latent": []}, "toy")
 
 
+def test_sets_in_which_no_lens_finds_a_word_are_named_and_the_others_share_a_scale():
+    table = [
+        {"set": kind, "lens": lens, "layer": layer, "k": 5, "value": value, "low": 0.0, "high": value}
+        for kind, value in {"typo": 0.2, "poetry": 0.0, "multihop": 0.6}.items()
+        for lens in ("id", "mat")
+        for layer in (0, 1)
+    ]
+    figure = figures.latent_figure(table)
+    panels = {axis.get_title(): axis for axis in figure.axes if axis.axison}
+    assert set(panels) == {"typo", "multihop"}
+    assert panels["typo"].get_ylim() == panels["multihop"].get_ylim()
+    assert figure.get_suptitle().endswith("of: poetry")
+
+
 def test_answers_are_differences_shares_and_where_they_are_decided(found, made):
     kept_share, p1_share, floor = made["answers"]
     assert (kept_share["lens"], kept_share["minus"], floor["minus"]) == ("low_rank_2", answers.KEPT, "affine_second")
@@ -153,7 +168,7 @@ def test_the_page_shows_the_runs_that_are_kept():
 
 
 def test_variants_see_either_half_or_targets_of_other_rows(states):
-    parts = {variant: next(iter(fitted.Parts([states], [1], variant, 0))) for variant in fitted.VARIANTS}
+    parts = {variant: next(iter(fitted.Parts([states], [1], variant, 0))) for variant in REGRESSED}
     assert torch.equal(torch.cat([parts["first"][1], parts["second"][1]]), states[-1])
     shuffled = parts["shuffled"][1]
     assert torch.equal(parts["shuffled"][0], parts["all"][0])

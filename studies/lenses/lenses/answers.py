@@ -30,13 +30,14 @@ class Comparison:
 def asked(found: Found) -> list[Comparison]:
     """All comparisons of lenses that were fitted for this model, by the question that each is asked for."""
     other = found.settings.transfer.corpus
+    low_rank = [lens for lens in found.lenses if lens.startswith("low_rank") and "@" not in lens]
     wanted = [
         *(Comparison(1, "tuned", "affine", measure) for measure in (KL, "p1")),
         *(Comparison(2, "jacobian", minus, LATENT) for minus in ("mat", "id")),
         *(Comparison(2, "jacobian", minus, measure) for minus in ("mat", "id") for measure in (KL, "p1")),
         *(Comparison(2, "jacobian_penultimate", "jacobian", measure) for measure in (KL, "p1")),
         *(Comparison(3, "future", "jacobian", measure) for measure in (LATENT, KL, "p1")),
-        *(Comparison(4, lens, KEPT, measure) for lens in found.lenses if "low_rank" in lens for measure in (KL, "p1")),
+        *(Comparison(4, lens, KEPT, measure) for lens in low_rank for measure in (KL, "p1")),
         *(Comparison(5, f"{lens}@{other}", lens, KL) for lens in found.lenses),
         Comparison(5, "affine_first", "affine_second", KL),
     ]

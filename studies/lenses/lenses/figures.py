@@ -27,6 +27,7 @@ DRAWN = {  # a lens has its colour, mark and line in every figure
     "future": (printing.SKY, "P", "--"),
     "jacobian": ("black", "X", "-"),
 }
+PANELS_A_ROW = 2
 PANELS = {KL: "KL to the full model (nats)", "p1": "Precision@1"}
 
 
@@ -67,17 +68,22 @@ def _lines(axis: Axes, table: Table, within: tuple[float, float] = (-np.inf, np.
 
 
 def latent_figure(table: Table) -> Figure:
-    """pass@5 by layer and lens, a panel a set of prompts."""
-    own = [r for r in table if r["k"] == 5 and r["layer"] != "any"]
+    """pass@5 by layer and lens, a panel a set of prompts on one scale; sets in which no lens finds a word are named."""
+    own = [r for r in table if r["k"] == 5 and r["layer"] != "any" and r["lens"] in DRAWN]
     sets = list(dict.fromkeys(r["set"] for r in own))
-    rows = -(-len(sets) // 3)
+    found = [kind for kind in sets if any(r["value"] > 0 for r in own if r["set"] == kind)]
+    rows = max(1, -(-len(found) // PANELS_A_ROW))
+    size = (printing.PAGE, 2.1 * rows + 0.3)
     with plt.rc_context(printing.STYLE):
-        figure, axes = plt.subplots(rows, 3, figsize=(printing.PAGE, 2.1 * rows + 0.3), sharex=True, squeeze=False)
-        for axis in axes.flat[len(sets) :]:
+        figure, axes = plt.subplots(rows, PANELS_A_ROW, figsize=size, sharex=True, sharey=True, squeeze=False)
+        for axis in axes.flat[len(found) :]:
             axis.set_axis_off()
-        for axis, kind in zip(axes.flat, sets, strict=False):
+        for axis, kind in zip(axes.flat, found, strict=False):
             _lines(axis, [r for r in own if r["set"] == kind], (0, 1))
             axis.set(title=kind, xlabel="layer", ylabel="pass@5")
+            axis.label_outer()
+        if len(found) < len(sets):
+            figure.suptitle(f"no lens finds a word of: {', '.join(k for k in sets if k not in found)}", fontsize=8)
         printing.label_below(figure, axes, len(DRAWN))
     return figure
 

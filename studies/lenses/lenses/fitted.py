@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -18,7 +19,9 @@ from linear_shortcuts.lenses import LensSet, closed_form
 from linear_shortcuts.lenses.closed_form import Part, Regression
 from linear_shortcuts.lenses.lens import Lens
 from linear_shortcuts.lenses.lens_set import lens_card
+from linear_shortcuts.maps import fitting
 from linear_shortcuts.models import LanguageModel
+from linear_shortcuts.states.shards import HiddenStates
 
 # What fits them, by the group of which each kind is a folder.
 MADE_BY = {
@@ -32,7 +35,8 @@ HALVES = ("affine_first", "affine_second")
 SHUFFLED, RANDOM = "affine_shuffled", "affine_random"
 CONTROLS = (*HALVES, SHUFFLED, RANDOM)
 PENULTIMATE = "penultimate"  # the folder of the Jacobian lens to the layer before the last
-VARIANTS = ("all", "first", "second", "shuffled")
+MAT = "mat"
+VARIANTS = (MAT, "all", "first", "second", "shuffled")
 
 
 def spent(began: float) -> dict[str, float]:
@@ -110,11 +114,28 @@ class Parts:
             yield sources, target
 
 
+def fit(variant: str, states: HiddenStates, sources: list[int], settings: Settings) -> dict[str, dict[str, Tensor]]:
+    """The tensors of all lenses of one variant of the fit, by name: of `mat`, of `affine` alone, or of all others."""
+    last = states.layers
+    if variant == MAT:
+        moments = fitting.layer_moments(sources, states, last, "last", torch.device("cpu"))
+        matrices = ((source, moments.pop(source).solve().matrices[0].float()) for source in sources)
+        found = [Lens(MAT, source, last, (matrix,)) for source, matrix in matrices]
+    else:
+        parts = Parts([shard.hidden_states for shard in states], sources, variant, settings.seed)
+        regressions = zip(sources, closed_form.regressions(parts), strict=True)
+        found = [lens for i, own in regressions for lens in lenses_of(variant, i, last, own, settings).values()]
+    made: dict[str, dict[str, Tensor]] = {}
+    for lens in found:
+        made.setdefault(lens.name, {}).update(lens.tensors)
+    return made
+
+
 def lenses_of(variant: str, source: int, last: int, regression: Regression, settings: Settings) -> dict[str, Lens]:
     """Those of one source by one variant of the fit: all of them and `affine_random`, or that of `affine` alone."""
     made = closed_form.lenses(source, last, regression, settings.ranks, settings.penalties)
     if variant != "all":
-        return {f"affine_{variant}": made["affine"]}
+        return {f"affine_{variant}": replace(made["affine"], name=f"affine_{variant}")}
     return {**made, RANDOM: random_lens(made["affine"], regression, settings.seed)}
 
 
