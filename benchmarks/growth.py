@@ -4,7 +4,10 @@ Every point is a fresh process with random weights and random tokens, so that it
 counted from the moment the model is there. Extraction saves its shards; the fit reads shards of 500 rows and takes one
 source layer at a time. Exponents are fitted to the last three points of a curve, where the constant part weighs least.
 
-Example: python benchmarks/growth.py --out docs/figures/growth.png
+Writes  docs/results/growth.json   with --measure: seconds and MiB of every point
+        docs/figures/growth.png    drawn from the numbers kept there
+
+Example: OMP_NUM_THREADS=1 python benchmarks/growth.py --measure
 """
 
 import argparse
@@ -16,6 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 BASE = {"n": 2000, "d": 128, "L": 6}
 POINTS = {"n": [1000, 2000, 4000, 8000], "d": [64, 128, 256, 512], "L": [3, 6, 12, 24]}
@@ -27,23 +31,36 @@ THEORY = {
     ("fit", "MiB"): {"n": 0, "d": 2, "L": 1},
 }
 ROWS, TOKENS = 500, 12  # of a shard; of a sentence
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+KEPT, FIGURE = DOCS / "results" / "growth.json", DOCS / "figures" / "growth.png"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("growth.png"), help="figure (default: %(default)s)")
+    parser.add_argument(
+        "--measure", action="store_true", help="measure anew, some minutes (default: draw what is kept)"
+    )
     parser.add_argument("--only", nargs=4, metavar=("WORK", "n", "d", "L"), help="one point, in this process")
     args = parser.parse_args()
     if args.only:
         work, *sizes = args.only
         print(json.dumps(measure(work, *map(int, sizes))))
         return
-    curves = {}
-    for work in ("extract", "fit"):
-        for letter, values in POINTS.items():
-            curves[work, letter] = [point(work, {**BASE, letter: value}) for value in values]
-            print(work, letter, list(zip(values, curves[work, letter], strict=True)), flush=True)
-    draw(curves, args.out)
+    if args.measure:
+        KEPT.write_text(json.dumps(curves(), indent=1) + "\n")
+    draw(json.loads(KEPT.read_text()), FIGURE)
+    print(f"{KEPT} and {FIGURE}")
+
+
+def curves() -> dict[str, dict[str, list[dict[str, float]]]]:
+    """What every point took: work -> letter of the size that grows -> a point for each of its values."""
+    todo = [
+        (work, letter, value) for work in ("extract", "fit") for letter, values in POINTS.items() for value in values
+    ]
+    found: dict[str, dict[str, list[dict[str, float]]]] = {}
+    for work, letter, value in tqdm(todo, unit="point", disable=None):
+        found.setdefault(work, {}).setdefault(letter, []).append(point(work, {**BASE, letter: value}))
+    return found
 
 
 def point(work: str, sizes: dict[str, int]) -> dict[str, float]:
@@ -102,7 +119,7 @@ def exponent(sizes: list[int], values: list[float]) -> float:
     return float(np.polyfit(np.log(sizes[-3:]), np.log(values[-3:]), 1)[0])
 
 
-def draw(curves: dict, out: Path) -> None:
+def draw(curves: dict[str, dict[str, list[dict[str, float]]]], out: Path) -> None:
     import matplotlib.pyplot as plt
 
     from linear_shortcuts.figures.printing import BLUE, PAGE, STYLE, VERMILLION
@@ -114,7 +131,7 @@ def draw(curves: dict, out: Path) -> None:
             for column, (letter, sizes) in enumerate(POINTS.items()):
                 axis = axes[row, column]
                 for work, color, line in (("extract", BLUE, "o-"), ("fit", VERMILLION, "s--")):
-                    values = [measured[quantity] for measured in curves[work, letter]]
+                    values = [measured[quantity] for measured in curves[work][letter]]
                     theory = THEORY[work, quantity][letter]
                     label = f"{work}: {exponent(sizes, values):.2f} (theory {theory})"
                     axis.loglog(sizes, values, line, color=color, label=label)
@@ -129,8 +146,8 @@ def draw(curves: dict, out: Path) -> None:
                 axis.set_xlabel(axis_names[letter] if row == 1 else "")
         base = ", ".join(f"{letter} = {value:,}" for letter, value in BASE.items())
         figure.suptitle(f"Growth of time and memory, each around {base}; dotted: theory through the last point")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=200, metadata={"Software": None})
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(out, dpi=200, metadata={"Software": None})
 
 
 if __name__ == "__main__":

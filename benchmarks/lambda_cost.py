@@ -5,18 +5,22 @@ the memory that the pass holds at its peak beyond the layer itself, the four kin
 attention as its formula says, with a matrix of tokens by tokens; `sdpa`, the library's default, computes the same piece
 by piece. Exponents are fitted to the last three points of a curve, where constant and linear parts weigh least.
 
-Writes  the figure; prints the table of the study's README
+Writes  studies/lambda_bert/kept.json          with --measure: `cost`, the README's table by write_results.py
+        studies/lambda_bert/figures/cost.svg   drawn from the numbers kept there
 
-Example: PYTHONPATH=studies/lambda_bert python benchmarks/lambda_cost.py --out cost.svg
+Example: PYTHONPATH=studies/lambda_bert python benchmarks/lambda_cost.py --measure
 """
 
 import argparse
+import json
 import statistics
-import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from linear_shortcuts.figures.printing import BLUE, GREEN, ORANGE, VERMILLION
 
@@ -30,21 +34,38 @@ KINDS = {
 COLORS = dict(zip(KINDS, (VERMILLION, ORANGE, GREEN, BLUE), strict=True))
 LINES = dict(zip(KINDS, ("s-", "^-.", "D-", "o--"), strict=True))  # the last lies upon the third where memory is drawn
 QUANTITIES = {"ms": "CPU milliseconds", "MiB": "peak memory (MiB)"}
+STUDY = Path(__file__).resolve().parents[1] / "studies" / "lambda_bert"
+KEPT, FIGURE = STUDY / "kept.json", STUDY / "figures" / "cost.svg"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("cost.svg"), help="figure (default: %(default)s)")
-    parser.add_argument("--repeat", type=int, default=3, help="timed passes a point (default: %(default)s)")
-    parser.add_argument("--tokens", type=int, nargs="+", default=TOKENS, help="lengths (default: 128 … 4096)")
+    parser.add_argument(
+        "--measure", action="store_true", help="measure anew, some minutes (default: draw what is kept)"
+    )
+    parser.add_argument("--machine", default="one core", help="what it ran on (default: %(default)s)")
+    parser.add_argument("--repeat", type=int, default=5, help="timed passes a point (default: %(default)s)")
     args = parser.parse_args()
-    points: dict[tuple[str, int], dict[str, float]] = {}
-    for tokens in args.tokens:
+    kept = json.loads(KEPT.read_text())
+    if args.measure:
+        kept["cost"] = {"tokens": TOKENS, "machine": args.machine, "rows": rows(args.repeat)}
+        KEPT.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+    draw(kept["cost"], FIGURE)
+    print(f"{KEPT} and {FIGURE}")
+
+
+def rows(repeat: int) -> list[dict[str, Any]]:
+    """A row for each quantity and kind of layer: its value at every length, and the exponent of its growth."""
+    points = {
+        (kind, tokens): measure(kind, tokens, repeat)
+        for tokens, kind in tqdm([(tokens, kind) for tokens in TOKENS for kind in KINDS], unit="point", disable=None)
+    }
+    found = []
+    for quantity in QUANTITIES:
         for kind in KINDS:
-            points[kind, tokens] = measure(kind, tokens, args.repeat)
-            print(f"{tokens} tokens, {kind}: {points[kind, tokens]}", file=sys.stderr, flush=True)
-    print(table(points, args.tokens))
-    draw(points, args.tokens, args.out)
+            values = [points[kind, tokens][quantity] for tokens in TOKENS]
+            found.append({"layer": kind, "unit": quantity, "values": values, "exponent": exponent(values)})
+    return found
 
 
 def measure(kind: str, tokens: int, repeat: int) -> dict[str, float]:
@@ -78,23 +99,11 @@ def measure(kind: str, tokens: int, repeat: int) -> dict[str, float]:
     return {"ms": 1000 * statistics.median(run(tokens) for _ in range(repeat)), "MiB": float(held.max()) / 2**20}
 
 
-def exponent(tokens: list[int], values: list[float]) -> float:
-    return float(np.polyfit(np.log(tokens[-3:]), np.log(values[-3:]), 1)[0])
+def exponent(values: list[float]) -> float:
+    return float(np.polyfit(np.log(TOKENS[-3:]), np.log(values[-3:]), 1)[0])
 
 
-def table(points: dict[tuple[str, int], dict[str, float]], tokens: list[int]) -> str:
-    """Markdown: a row for each kind of layer and quantity, a column for each length, and the exponent."""
-    lines = [["layer", "", *(f"{length:,}" for length in tokens), "exponent"]]
-    lines.append(["---", "---", *["---:"] * (len(tokens) + 1)])
-    for quantity in QUANTITIES:
-        for kind in KINDS:
-            values = [points[kind, length][quantity] for length in tokens]
-            cells = [f"{value:,.0f}" if value >= 10 else f"{value:.1f}" for value in values]
-            lines.append([kind, quantity, *cells, f"{exponent(tokens, values):.2f}"])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def draw(points: dict[tuple[str, int], dict[str, float]], tokens: list[int], out: Path) -> None:
+def draw(kept: Mapping[str, Any], out: Path) -> None:
     import matplotlib.pyplot as plt
 
     from linear_shortcuts.figures import printing
@@ -102,11 +111,10 @@ def draw(points: dict[tuple[str, int], dict[str, float]], tokens: list[int], out
     with plt.rc_context(printing.STYLE):
         figure, axes = plt.subplots(1, 2, figsize=(printing.PAGE, 2.9))
         for axis, (quantity, name) in zip(axes, QUANTITIES.items(), strict=True):
-            for kind in KINDS:
-                values = [points[kind, length][quantity] for length in tokens]
-                label = f"{kind}: {exponent(tokens, values):.2f}"
-                axis.loglog(tokens, values, LINES[kind], color=COLORS[kind], label=label)
-            axis.set_xticks(tokens, [f"{length:,}" for length in tokens])
+            for row in (row for row in kept["rows"] if row["unit"] == quantity):
+                kind, label = row["layer"], f"{row['layer']}: {row['exponent']:.2f}"
+                axis.loglog(kept["tokens"], row["values"], LINES[kind], color=COLORS[kind], label=label)
+            axis.set_xticks(kept["tokens"], [f"{length:,}" for length in kept["tokens"]])
             axis.minorticks_off()
             axis.set(xlabel="tokens", ylabel=name)
             axis.legend(title="growth, as a power of the tokens")

@@ -54,15 +54,12 @@ def model_name(path: str) -> str:
 
 def _run(args: argparse.Namespace) -> int:
     from linear_shortcuts.commands import recipe
-    from linear_shortcuts.files.cards import check_replaceable
     from linear_shortcuts.maps import linear_maps
     from linear_shortcuts.text import tokens
 
     entry, drawing = asked_model(args), _drawing(args)
-    if args.out is not None:
-        check_replaceable(args.out / "layers")
-        check_replaceable(args.out / "submodules")
     out = args.out or Path("linreg") / model_name(args.model) / drawing.corpus
+    recipe.check_folder(out)  # before anything is computed
     model, tokenizer = load_asked(args)
     described = tokens.describe_tokenizer(tokenizer, entry.checkpoint, entry.revision)
     how = recipe.Recipe(drawing=drawing, targets=args.targets, positions=args.positions, parts=args.parts)

@@ -139,13 +139,14 @@ def _maps_folder(args: argparse.Namespace) -> Path:
 def _lens(name: str, folder: Path | None, model: LanguageModel) -> LensSet:
     from linear_shortcuts.files import InputError
     from linear_shortcuts.lenses import LensSet
+    from linear_shortcuts.lenses.lens_set import WEIGHTS
     from linear_shortcuts.maps import LayerMaps
 
     if name == "id":
         return LensSet.identity(model)
     if name == "mat" and folder is not None:
         return LensSet.of_maps(LayerMaps.load(folder / "layers", model, made_by="linear-shortcuts fit"))
-    if not Path(name).is_dir():
+    if not (Path(name) / WEIGHTS).is_file():
         raise InputError(f"--lens {name} is neither mat nor id, nor a folder of lenses")
     return LensSet.load(name, model)
 

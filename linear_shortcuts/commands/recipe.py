@@ -15,6 +15,7 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from linear_shortcuts.files import InputError, Partial, artifacts
+from linear_shortcuts.files.cards import check_replaceable
 from linear_shortcuts.maps import LayerMaps, fitting, linear_maps
 from linear_shortcuts.models import LanguageModel, arithmetic
 from linear_shortcuts.settings import Drawing
@@ -23,6 +24,7 @@ from linear_shortcuts.text import Tokens, corpora, tokens
 
 SHARD = 1500  # sentences: what a kill can cost at most
 MEMORY_GIB = 4.0  # of the matrices that are summed up in one pass
+WORK = ".linear-shortcuts"  # beside the maps while they are made; a name that nobody else gives a folder
 Bar = Callable[..., Any]  # as tqdm
 
 
@@ -50,11 +52,13 @@ def fit_text(
     Those of parts go into folder/submodules. described: the tokenizer, as `text.tokens.describe_tokenizer` has it.
 
     Returns the former with their card. Raises `InputError` for a text with fewer sentences than the recipe asks for,
-    or fewer vectors than the model is wide, and for parts of a model of which they are not known.
+    or fewer vectors than the model is wide, for parts of a model of which they are not known, and for a folder where
+    something else would be lost.
     """
     if recipe.parts and not model.family.steps:
         raise InputError(f"{model.name} was read by structure, so the parts of its blocks are not known; fit no parts")
-    work = folder / ".work"
+    check_folder(folder)
+    work = folder / WORK
     read, card = _read(model, tokenizer, described, recipe, work, bar)
     states = _record(model, read, card, recipe, work, bar)
     _fit(model, states, recipe, work, folder / "layers", bar)
@@ -62,6 +66,12 @@ def fit_text(
         _fit_parts(model, states, work, folder / "submodules", bar)
     shutil.rmtree(work)
     return LayerMaps.load(folder / "layers", model)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise `InputError` where maps cannot be fitted into a folder, or would take the place of something else."""
+    for name in ("layers", "submodules"):
+        check_replaceable(folder / name)
 
 
 def _read(

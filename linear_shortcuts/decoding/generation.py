@@ -184,6 +184,8 @@ def _check(
         raise InputError(f"new_tokens is {new_tokens}; ask for 1 or more")
     if not 0 <= temperature < math.inf:
         raise InputError(f"temperature is {temperature}; it must be 0, for the best token, or more")
+    if not math.isfinite(confidence):
+        raise InputError(f"confidence is {confidence}; give 0, to leave soon, to 1.2, to leave never")
     for number, prompt in enumerate(prompts):
         if not len(prompt):
             raise InputError(f"prompt {number} has no token; begin it with one, such as the tokenizer's bos_token")
@@ -206,8 +208,6 @@ def _check(
         if not len(costs) or min(costs) <= 0:
             raise InputError(f"costs are {list(costs)}; give the time of a check of 1, 2, … tokens, above 0")
         return
-    if math.isnan(confidence):
-        raise InputError("confidence is no number; give 0, to leave soon, to 1.2, to leave never")
     if temperature:
         raise InputError("method early-exit takes the best token only; set temperature to 0, or use another method")
     if fill not in WAYS:

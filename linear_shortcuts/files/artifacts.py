@@ -165,7 +165,9 @@ def load_json(path: str | os.PathLike[str], *, made_by: str | None = None) -> An
     except FileNotFoundError as error:
         mend = f"; run {made_by} first" if made_by else ""
         raise InputError(f"{path} does not exist{mend}") from error
-    except (ValueError, OSError, RecursionError) as error:
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error})") from error
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON ({error}); make it anew") from error
 
 

@@ -56,12 +56,11 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """Fill a folder beside `folder` and swap it in on success, replacing what was there.
 
-    Killed at any point, either the old folder or the new one is there, or neither. Raises `InputError` where a file is;
-    a folder whose name a user gives is held against its card first, see `cards.check_replaceable`.
+    Killed at any point, either the old folder or the new one is there, or neither. Raises `InputError` where it cannot
+    be, see `check_folder`; a folder whose name a user gives is held against its card first, see `cards`.
     """
     folder = Path(os.path.abspath(folder))  # `.` has no name to write beside
-    if folder == folder.parent or (folder.exists() and not folder.is_dir()):
-        raise InputError(f"{folder} is no folder that can be replaced; name one that is not there yet")
+    check_folder(folder)
     coming, going = (folder.with_name(f".{folder.name}.{age}") for age in ("new", "old"))
     with writing(folder):
         for left in (coming, going):
@@ -72,6 +71,17 @@ def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
             folder.rename(going)
         coming.rename(folder)
         shutil.rmtree(going, ignore_errors=True)
+
+
+def check_folder(folder: str | os.PathLike[str]) -> None:
+    """Raise `InputError` where no folder can be: what takes hours asks first."""
+    folder = Path(os.path.abspath(folder))
+    with writing(folder):
+        if folder == folder.parent or (folder.exists() and not folder.is_dir()):
+            raise InputError(f"{folder} is no folder that can be replaced; name one that is not there yet")
+        above = next(parent for parent in folder.parents if parent.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise InputError(f"{folder} cannot be made, for {above} is no folder that may be written to; name another")
 
 
 def _hold(file: IO[bytes]) -> None:

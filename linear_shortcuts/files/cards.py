@@ -9,7 +9,7 @@ from typing import Any
 
 from linear_shortcuts import __version__
 from linear_shortcuts.files import artifacts
-from linear_shortcuts.files.atomic import writing
+from linear_shortcuts.files.atomic import check_folder
 from linear_shortcuts.files.errors import InputError, again, shown
 from linear_shortcuts.files.shapes import Both, Each, Json, Real, Whole, check
 
@@ -64,11 +64,11 @@ def read_card(folder: str | Path, shape: Mapping[str, Any] = CARD, *, made_by: s
 
 
 def check_replaceable(folder: str | Path, known: Collection[str] = ()) -> None:
-    """Raise `InputError` if writing a folder anew would lose what neither its card lists nor `known` names."""
+    """Raise `InputError` if a folder cannot be written anew, or would lose what neither its card nor `known` names."""
     folder = Path(folder)
-    with writing(folder):
-        if not folder.is_dir():
-            return
+    check_folder(folder)
+    if not folder.is_dir():
+        return
     if (folder / FILE).is_file():
         card = artifacts.load_json(folder / FILE)
         if isinstance(card, dict) and isinstance(card.get("files"), dict):

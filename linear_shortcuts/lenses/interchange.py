@@ -42,7 +42,7 @@ def read_jacobian(path: str | Path, model: LanguageModel) -> LensSet:
             raise InputError(
                 f"{path} has a lens of layer {layer} of blocks, but {model.name} has {model.layers}; {_ANEW}"
             )
-        lenses[layer + 1] = Lens("jacobian", layer + 1, model.layers, (_square(matrix, model, path),), card=card)
+        lenses[layer + 1] = Lens("jacobian", layer + 1, model.layers, (_read(matrix, model, path),), card=card)
     return LensSet(lenses, card)
 
 
@@ -88,8 +88,8 @@ def read_tuned(folder: str | Path, model: LanguageModel) -> LensSet:
         names = [f"{layer}.weight", *([f"{layer}.bias"] if config["bias"] else [])]
         if missing := [name for name in names if name not in stored]:
             raise InputError(f"{folder / PARAMS} lacks {missing[0]}; give the folder of a tuned lens")
-        matrix = identity + _square(stored[names[0]], model, folder / PARAMS)
-        bias = stored[names[1]].float() if config["bias"] else torch.zeros(model.width)
+        matrix = identity + _read(stored[names[0]], model, folder / PARAMS)
+        bias = _read(stored[names[1]], model, folder / PARAMS, sizes=1) if config["bias"] else torch.zeros(model.width)
         lenses[layer] = Lens("tuned", layer, model.layers, (matrix,), bias, card)
     return LensSet(lenses, card)
 
@@ -128,9 +128,11 @@ def _check_width(width: int, model: LanguageModel, path: str | Path) -> None:
         raise InputError(f"{path} is for a model of width {width}, but {model.name} has {model.width}; {_ANEW}")
 
 
-def _square(value: Any, model: LanguageModel, path: str | Path) -> Tensor:
-    if not isinstance(value, Tensor) or value.shape != (model.width,) * 2 or not value.is_floating_point():
-        raise InputError(f"{path} holds something else than a matrix of {model.width} by {model.width}; {_ANEW}")
+def _read(value: Any, model: LanguageModel, path: str | Path, sizes: int = 2) -> Tensor:
+    """A matrix (d, d), or with one of the `sizes` a vector (d,), that a file holds."""
+    if not isinstance(value, Tensor) or value.shape != (model.width,) * sizes or not value.is_floating_point():
+        what = f"a matrix of {model.width} by {model.width}" if sizes == 2 else f"a bias of {model.width} numbers"
+        raise InputError(f"{path} holds something else than {what}; {_ANEW}")
     if not bool(torch.isfinite(value).all()):
         raise InputError(f"{path} has values that are not finite; {_ANEW}")
     return value.float()

@@ -21,6 +21,7 @@ from linear_shortcuts.files import (
     check_kind,
     save_text,
     sharing,
+    shown,
     tensors as tensor_files,
     versions,
 )
@@ -123,6 +124,8 @@ class LensSet(Mapping[int, Lens], sharing.Shared):
             check_kind("model", model, LanguageModel, "give what load_model makes of it, or leave it out")
             provenance.check_model(card, model, folder, made_by=made_by)
         tensors = tensor_files.load(folder, WEIGHTS, card, again(made_by))
+        if odd := [name for name, tensor in tensors.items() if not tensor.is_floating_point()]:
+            raise InputError(f"{folder / WEIGHTS} has no real numbers in {shown(odd[0])}; {again(made_by)}")
         made = cls.of_tensors(tensors, card, card["sources"], card["target"])
         for lens in made.values():
             _check(lens, card, folder / WEIGHTS, again(made_by))

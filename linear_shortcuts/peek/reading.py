@@ -14,7 +14,7 @@ from torch import Tensor
 from linear_shortcuts.files import InputError, check_kind, shown
 from linear_shortcuts.lenses import LensSet
 from linear_shortcuts.maps import SubmoduleMaps
-from linear_shortcuts.models import LanguageModel
+from linear_shortcuts.models import PARTS, LanguageModel
 from linear_shortcuts.peek import page
 from linear_shortcuts.peek.pieces import piece
 from linear_shortcuts.scores import part_guesses
@@ -116,7 +116,7 @@ def read(
 
     lenses: by the name they are shown under, each to the last layer. parts: stand-ins of sub-modules, read out as
         further lenses. masked: mask every word of the text in turn, for a masked model; without, the text has one mask
-        token. every: every so many layers, and the last.
+        token. every: every so many layers, without those that some lens does not read, and the last.
     follow: tokens whose ranks are kept at every word; ranks: those of all tokens that come first somewhere, too.
 
     Raises `InputError` for a text that the model cannot read, and for lenses that lead elsewhere.
@@ -129,12 +129,15 @@ def read(
             raise InputError(
                 f"the lens {name} leads to layer {lens.target}, not to {model.layers}, where the head reads"
             )
+    if parts is not None and (twice := sorted(lenses.keys() & PARTS.keys())):
+        raise InputError(f"a stand-in of parts is shown as {twice[0]}; show the lens of that name under another")
     sentences, ids = _tokens(model, tokenizer, text, masked)
     turned = len(sentences) > 1
     states = extract(
         model, sentences, 0, len(sentences), TOKENS_PER_BATCH, "sampled" if turned else "all"
     ).hidden_states
-    layers = tuple(sorted({*range(0, model.layers, every), model.layers}))
+    rows = [i for i in range(0, model.layers, every) if all(i in lens for lens in lenses.values())]
+    layers = (*rows, model.layers)
     guesses = {name: [lens[i].transport(states[i]) for i in layers[:-1]] for name, lens in lenses.items()}
     fitted_on = {name: lens.corpus for name, lens in lenses.items()}
     if parts is not None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from linear_shortcuts.files import InputError, artifacts, atomic_folder, save_text
+from linear_shortcuts.files.atomic import check_folder
 from linear_shortcuts.models import LanguageModel
 from linear_shortcuts.shorten.choice import Shortened
 from linear_shortcuts.shorten.comparison import logits_of
@@ -21,8 +22,9 @@ RECORD = "shortened.json"  # the numbers of the card, for programs
 
 
 def check_free(folder: str | Path) -> None:
-    """Raise `InputError` if something is where a checkpoint is to be written: nothing is ever written over."""
+    """Raise `InputError` where no checkpoint can be written, or something is: nothing is ever written over."""
     folder = Path(folder)
+    check_folder(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is there already; name a folder that is not, or remove it")
 

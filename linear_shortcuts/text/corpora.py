@@ -125,7 +125,7 @@ def _file_texts(corpus: FileCorpus) -> Iterator[str]:
     return readers[suffix](path, corpus)
 
 
-_SET_PATH = "set `path` of this entry of corpora to your file"
+_SET_PATH = "give the path of your text file"
 
 
 def _reason(error: Exception) -> str:
@@ -343,8 +343,8 @@ def draw(corpus: Corpus, articles: Iterable[str], split: Splitter, train: int, v
     if len(candidates) < wanted:
         what = corpus.path if isinstance(corpus, FileCorpus) else "the corpus"
         raise InputError(
-            f"{what} has {len(candidates):,} distinct usable sentences in {read:,} articles, but sentences asks "
-            f"for {train:,} + {validation:,}; lower sentences.train or sentences.validation, or give a larger corpus"
+            f"{what} has {len(candidates):,} distinct usable sentences in {read:,} articles, and {train:,} "
+            f"to train and {validation:,} for validation are asked for; lower either, or give a larger corpus"
         )
     drawn = random.Random(derive(seed, "sentences")).sample(list(candidates), wanted)
     return Drawn(drawn[:train], drawn[train:], read, len(candidates), dict(sorted(left_out.items())))

@@ -322,6 +322,5 @@ def check_rows(rows: int, width: int) -> None:
     """Raise `InputError` if there are fewer rows than coordinates, so that no map could be determined."""
     if rows < width:
         raise InputError(
-            f"{rows:,} train sentences cannot determine maps of a model of width {width:,}; raise sentences.train to "
-            f"at least {width:,}"
+            f"{rows:,} train sentences cannot determine maps of a model of width {width:,}; take {width:,} or more"
         )

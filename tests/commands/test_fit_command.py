@@ -38,6 +38,8 @@ def test_a_model_and_a_text_are_enough(tmp_path, monkeypatch, capsys):
     ("arguments", "said"),
     [
         (["--train", 900], "text.txt has 400 distinct usable sentences"),
+        (["--text", "nothere.txt"], "nothere.txt does not exist; give the path of your text file"),
+        (["--out", "text.txt"], "text.txt is no folder that may be written to"),
         (["--train", 0], "--train is 0; give 1 or more"),
         (["--validation", 1], "--validation is 1; give 2 or more"),
     ],

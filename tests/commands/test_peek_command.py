@@ -74,6 +74,7 @@ def test_a_page_is_written_with_the_numbers_of_the_json(run, checkpoint):
         (["w5", "--difference"], "--difference is of two lenses, and --lens names 1"),
         (["w5 w6", "--position", 2], "--position is 2, and the text has tokens 0 to 1"),
         (["w5", "--lens", "nothing"], "--lens nothing is neither mat nor id, nor a folder of lenses"),
+        (["w5", "--lens", "own"], "--lens own is neither mat nor id, nor a folder of lenses"),  # but of a model
     ],
 )
 def test_what_cannot_be_shown_ends_with_2_and_one_line(run, arguments, said):

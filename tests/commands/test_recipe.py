@@ -101,6 +101,18 @@ def test_parts_come_on_demand_and_only_where_they_are_known(study, tmp_path, mon
     assert not (tmp_path / "other").exists()
 
 
+def test_what_lies_beside_the_maps_stays(tmp_path, monkeypatch):
+    monkeypatch.chdir(study_in(tmp_path / "study"))
+    own = tmp_path / "out" / ".work" / "notes.txt"
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    fitted("gpt2", out=tmp_path / "out", targets="last")
+    assert own.read_text() == "mine"
+    (tmp_path / "out" / "layers" / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"layers holds notes\.txt, which would be lost"):
+        fitted("gpt2", out=tmp_path / "out", targets="last")
+
+
 def test_too_little_text_is_refused_in_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(study_in(tmp_path / "study"))
     with pytest.raises(InputError, match="15 train sentences cannot determine maps of a model of width 16"):

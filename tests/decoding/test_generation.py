@@ -70,7 +70,8 @@ def test_a_text_ends_at_its_stop_token_even_if_that_comes_at_once(fitted):
         ({"method": "self-speculative", "costs": [1.0, 0.0]}, "costs are"),
         ({"temperature": -1.0}, "temperature is -1.0"),
         ({"temperature": float("inf")}, "temperature is inf"),
-        ({"method": "early-exit", "confidence": float("nan")}, "confidence is no number"),
+        ({"method": "early-exit", "confidence": float("nan")}, "confidence is nan; give 0, to leave soon, to 1.2"),
+        ({"method": "full", "confidence": float("inf")}, "confidence is inf; give 0, to leave soon, to 1.2"),
     ],
 )
 def test_what_cannot_be_done_ends_in_one_line(fitted, settings, message):

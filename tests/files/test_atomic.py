@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from linear_shortcuts.files import artifacts, atomic
+from linear_shortcuts.files import InputError, artifacts, atomic
 
 
 def write_half(path: Path, error: type[BaseException]) -> None:
@@ -60,3 +60,17 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
     with atomic.atomic_folder(folder) as coming:
         (coming / "b").write_text("second")
     assert [path.name for path in tmp_path.rglob("*")] == ["results", "b"]
+
+
+def test_where_no_folder_can_be_is_told_beforehand(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for place, said in (
+        ("file", "is no folder that can be replaced"),
+        ("file/below/it", "/file is no folder that may"),
+    ):
+        with pytest.raises(InputError, match=said):
+            atomic.check_folder(tmp_path / place)
+    with pytest.raises(InputError, match="no folder that can be replaced"):
+        atomic.check_folder("/")
+    atomic.check_folder(tmp_path / "not" / "there" / "yet")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -88,6 +88,15 @@ def test_what_is_no_tuned_lens_is_refused_in_one_line(tmp_path):
     torch.save({"0.weight": torch.zeros(WIDTH, WIDTH)}, tmp_path / "params.pt")
     with pytest.raises(InputError, match="lacks 0.bias"):
         read_tuned(tmp_path, MODEL)
+    for bias, words in (
+        ("0", f"a bias of {WIDTH} numbers"),
+        (torch.zeros(3), "a bias of"),
+        (torch.full((WIDTH,), torch.inf), "not fin"),
+    ):
+        stored = {f"{i}.weight": torch.zeros(WIDTH, WIDTH) for i in range(LAYERS)}
+        torch.save({**stored, **{f"{i}.bias": bias for i in range(LAYERS)}}, tmp_path / "params.pt")
+        with pytest.raises(InputError, match=words):
+            read_tuned(tmp_path, MODEL)
     (tmp_path / "config.json").write_text(json.dumps({**config, "d_model": "wide"}))
     with pytest.raises(InputError, match="d_model"):
         read_tuned(tmp_path, MODEL)

@@ -110,6 +110,12 @@ def test_numbers_that_are_not_finite_and_shapes_that_do_not_fit_are_refused(mode
             LensSet.load(tmp_path / "a")
 
 
+def test_numbers_that_are_not_real_are_refused(model, tmp_path):
+    LensSet({0: Lens("mat", 0, 3, (torch.eye(model.width, dtype=torch.complex64),))}, made(model).card).save(tmp_path)
+    with pytest.raises(InputError, match=r"no real numbers in 0\.factor\.0"):
+        LensSet.load(tmp_path)
+
+
 def test_id_moves_nothing_and_mat_is_the_maps_own_jump(model, tmp_path):
     shard = extract(model, tiny.tokens(model, 60), 0, 60, 500)
     publish(model, shard, tmp_path, 60)

@@ -94,6 +94,21 @@ def test_what_cannot_be_read_is_refused(small):
         reading(small, lenses={"x": LensSet({0: small.lenses["id"][0].__class__("x", 0, 2)}, {"lens": "x"})})
 
 
+def test_a_layer_that_one_lens_does_not_read_is_left_out_of_all(small):
+    later = LensSet(
+        {i: small.lenses["mat"][i] for i in (1, 2)}, small.lenses["mat"].card
+    )  # as a Jacobian lens has them
+    found, whole = reading(small, lenses={"later": later, "id": small.lenses["id"]}), reading(small)
+    assert found.layers == (1, 2, 3)
+    assert torch.equal(found.lenses["id"].ids, whole.lenses["id"].ids[1:])
+    assert torch.equal(found.lenses["later"].ids, whole.lenses["mat"].ids[1:])
+
+
+def test_no_lens_is_lost_behind_a_part_of_its_name(small):
+    with pytest.raises(InputError, match="a stand-in of parts is shown as mat_ffn; show the lens of that name under"):
+        reading(small, lenses={"mat_ffn": small.lenses["id"]}, parts=small.parts)
+
+
 def test_a_reading_says_what_it_is(small):
     found = reading(small)
     assert repr(found) == f"Reading(4 layers of {small.model.name} at 5 tokens: id, mat)"

@@ -7,11 +7,18 @@ import runpy
 import shutil
 
 import pytest
+import tiny
 import torch
+from fitted import publish
+from safetensors.torch import load_file, save_file
 from toy import stage
 
+from linear_shortcuts.decoding import Shortcuts, calibrate, generate
 from linear_shortcuts.figures import plots
 from linear_shortcuts.files import InputError, artifacts, cards
+from linear_shortcuts.lenses import LensSet, interchange
+from linear_shortcuts.maps import LayerMaps
+from linear_shortcuts.states.extraction import extract
 
 MODEL = "toy-gpt2"
 DATA = f"data/{MODEL}/my-text"
@@ -183,3 +190,92 @@ def test_states_and_scores_of_another_model_are_refused_where_no_model_is_loaded
     monkeypatch.setattr("sys.argv", [str(stage(number)), "--model", "toy-bert"])
     with pytest.raises(InputError, match="was made with id gpt2, but the settings say bert; run stages 03 to 08 again"):
         run_inside(number)
+
+
+# --- folders that are handed on ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def handed_on(tmp_path_factory):
+    """A model, and a folder with everything fitted for it that a user may get from somebody else."""
+    model, folder = tiny.model("gpt2"), tmp_path_factory.mktemp("handed_on")
+    publish(model, extract(model, tiny.tokens(model, 120), 0, 120, 500), folder, 120)
+    maps = LayerMaps.load(folder / "layers", model)
+    maps.save_pretrained(folder / "maps")
+    lenses = LensSet.of_maps(maps)
+    lenses.save(folder / "lenses")
+    interchange.write_tuned(lenses, folder / "tuned", model)
+    (folder / "jacobian").mkdir()
+    interchange.write_jacobian(lenses, folder / "jacobian" / "j.pt")
+    rows = torch.randint(5, 90, (16, 20), generator=torch.Generator().manual_seed(3))
+    calibrate(model, rows, exits=[1], draft_levels=1, short_list=30).save(folder / "shortcuts")
+    return model, folder
+
+
+def use_maps(model, folder):
+    maps = LayerMaps.from_pretrained(folder, model)
+    for key in maps:
+        maps.jump(torch.zeros(2, model.width), *key)
+
+
+def use_lenses(model, lenses):
+    for i, lens in lenses.items():
+        assert torch.isfinite(lens.transport(torch.ones(2, model.width))).all(), i
+
+
+def use_shortcuts(model, folder):
+    shortcuts = Shortcuts.load(folder, model)
+    for method in ("early-exit", "self-speculative"):
+        generate(model, [[5, 6]], new_tokens=3, method=method, shortcuts=shortcuts, confidence=0)
+
+
+USES = {
+    "maps": use_maps,
+    "lenses": lambda model, folder: use_lenses(model, LensSet.load(folder, model)),
+    "shortcuts": use_shortcuts,
+    "tuned": lambda model, folder: use_lenses(model, interchange.read_tuned(folder, model)),
+    "jacobian": lambda model, folder: use_lenses(model, interchange.read_jacobian(folder / "j.pt", model)),
+}
+
+
+def spoil_folder(folder, draw):
+    """One file of a folder changed in a way that its card, where it has one, confirms; whether it could be written."""
+    card = json.loads((folder / cards.FILE).read_text()) if (folder / cards.FILE).exists() else {}
+    card.pop("card_sha256", None)
+    [weights] = [path for path in folder.iterdir() if path.suffix in (".safetensors", ".pt")]
+    json_file = folder / "config.json"
+    try:
+        if weights.suffix == ".safetensors" and draw.random() < 0.5:
+            save_file(spoil(load_file(weights), draw), weights)
+            card["files"] = {weights.name: artifacts.file_sha256(weights)}
+        elif weights.suffix == ".safetensors":
+            card = spoil(card, draw)
+        elif json_file.exists() and draw.random() < 0.5:
+            json_file.write_text(json.dumps(spoil(json.loads(json_file.read_text()), draw)))
+        else:
+            torch.save(spoil(torch.load(weights), draw), weights)
+        if card:
+            cards.write_card(folder, card)
+    except (TypeError, ValueError, AttributeError, RecursionError):  # what no reader can ever meet
+        return False
+    return True
+
+
+@pytest.mark.parametrize("kind", USES)
+def test_what_somebody_hands_on_with_wrong_insides_is_used_or_refused_in_one_line(handed_on, kind, tmp_path):
+    model, folder = handed_on
+    USES[kind](model, folder / kind)
+    refused = []
+    for case in range(40):
+        spoiled = tmp_path / str(case)
+        shutil.copytree(folder / kind, spoiled)
+        if not spoil_folder(spoiled, random.Random(f"{kind} {case}")):
+            continue
+        try:
+            USES[kind](model, spoiled)
+        except InputError as error:
+            refused.append(str(error))
+        except Exception as error:
+            raise AssertionError(f"{kind}, case {case}: {type(error).__name__}: {error}") from error
+    assert len(refused) >= 10
+    assert max(map(len, refused)) < 1000
