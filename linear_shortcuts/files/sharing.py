@@ -65,12 +65,16 @@ def fetch(source: str | Path, subfolder: str, revision: str | None, patterns: Se
         ) from error
 
 
+def base_model(model: str) -> str:
+    """The line of the hub's header that says what something was made of; empty for what only this machine can find."""
+    return f"base_model: {model}\n" if model.count("/") == 1 and not Path(model).exists() else ""
+
+
 def about(what: str, card: Mapping[str, Any], fitted_on: str, usage: str, scores: Scores | None) -> str:
     """The README of a folder of fitted things, with the hub's header; usage: lines of Python."""
     model = card["model"]["id"]
-    known = f"base_model: {model}\n" if model.count("/") == 1 and not Path(model).exists() else ""
     parts = [
-        f"---\nlibrary_name: linear-shortcuts\ntags: [linear-shortcuts, interpretability]\n{known}---",
+        f"---\nlibrary_name: linear-shortcuts\ntags: [linear-shortcuts, interpretability]\n{base_model(model)}---",
         f"# {what} of {model}",
         f"Fitted on {fitted_on}, for the model with weights `{card['model']['weights_sha256'][:16]}…`, "
         f"{card['layers']} layers of width {card['width']}. They are refused with any other model.",

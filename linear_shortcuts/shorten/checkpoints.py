@@ -73,10 +73,16 @@ def save_network(network: Any, folder: Path) -> None:
     """`save_pretrained`, whose writer of weights has an error of its own for a disk that is full."""
     from safetensors import SafetensorError
 
+    had = [(config, config.use_cache) for config in (network.config, network.config.get_text_config())]
     try:
+        for config, _ in had:
+            config.use_cache = True  # as anyone expects it of a checkpoint; here loading turns it off
         network.save_pretrained(folder)
     except SafetensorError as error:
         raise InputError(f"the weights cannot be written ({error}); give the disk room and run again") from error
+    finally:
+        for config, own in had:
+            config.use_cache = own
     for weights in folder.glob("*.safetensors"):  # its writer makes them private; a checkpoint is an ordinary file
         weights.chmod((folder / "config.json").stat().st_mode)
 

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from transformers.utils import cached_file
 
 from linear_shortcuts.files import InputError, artifacts, save_text
+from linear_shortcuts.files.sharing import base_model
 from linear_shortcuts.scores.tables import markdown
 from linear_shortcuts.shorten.checkpoints import RECORD, check_free, save_network, size, whole_folder
 from linear_shortcuts.shorten.encoders import ShortEncoder, embed
@@ -104,7 +105,7 @@ def card(encoder: ShortEncoder, name: str, of: str, text: str, bytes_of_weights:
     """The README.md, in Markdown."""
     return "\n".join(
         [
-            "---", f"base_model: {of}", "library_name: sentence-transformers", "---", "",
+            f"---\n{base_model(of)}library_name: sentence-transformers\n---", "",
             f"# {name}", "", summary(encoder, of), "",
             f"Fitted on, the penalty chosen by and reported on three separate parts of: {text}. Nothing was trained. "
             "Cosine to the original's embedding; recall@10: of a sentence's ten nearest by the original among those "

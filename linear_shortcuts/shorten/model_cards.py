@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from linear_shortcuts.files.sharing import base_model
 from linear_shortcuts.shorten.choice import Shortened
 
 _WAYS = {
@@ -21,7 +22,7 @@ def text_of(shortened: Shortened, name: str, of: str, text: str, bytes_of_weight
     made, report = shortened.made, shortened.report
     return "\n".join(
         [
-            "---", f"base_model: {of}", "library_name: transformers", "---", "",
+            f"---\n{base_model(of)}library_name: transformers\n---", "",
             f"# {name}", "", what_was_made(made, of), "",
             f"Fitted on, chosen by and reported on three separate parts of: {text}. Nothing was trained.", "",
             *table(report), "",

@@ -84,8 +84,10 @@ def test_a_sharded_checkpoint_is_read_kept_as_it_is_and_described(source, rows_o
     saved = save(made, tmp_path / "shorter", tokenizer, of=str(folder), text="random tokens")
     assert files_of(folder) == before
     card = (saved / "README.md").read_text()
-    for said in ("random tokens", "of its 3", f"{made.report['shorter']['kl']:.3f} [", "base_model"):
+    assert card.startswith("---\nlibrary_name: transformers\n---\n")  # no folder of this machine in the hub's header
+    for said in ("random tokens", "of its 3", f"{made.report['shorter']['kl']:.3f} ["):
         assert said in card
+    assert json.loads((saved / "config.json").read_text())["use_cache"]
     assert json.loads((saved / "shortened.json").read_text())["candidates"] == made.candidates
     assert (saved / "generation_config.json").is_file()
     assert len({path.stat().st_mode for path in saved.iterdir()}) == 1  # whoever may read one may read all
@@ -97,7 +99,8 @@ def test_bfloat16_stays_bfloat16(source, rows_of, tmp_path):
     folder = source("llama")
     model, tokenizer = load_model(folder, device="cpu", dtype="bfloat16"), load_tokenizer(folder)
     made = shorten(model, rows_of(model), 1, work=tmp_path / "work")
-    saved = save(made, tmp_path / "shorter", tokenizer, of="a", text="b")
+    saved = save(made, tmp_path / "shorter", tokenizer, of="owner/model", text="b")
+    assert "---\nbase_model: owner/model\nlibrary_name" in (saved / "README.md").read_text()
     assert load_model(saved, device="cpu", dtype="auto").network.dtype == torch.bfloat16
     assert json.loads((saved / "config.json").read_text())["dtype"] == "bfloat16"
 

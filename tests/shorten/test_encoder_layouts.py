@@ -50,7 +50,7 @@ def test_the_folder_says_what_it_is_and_can_be_loaded_here(saved):
     made, folder, _ = saved
     card = (folder / "README.md").read_text()
     for said in (
-        "base_model: the original",
+        "blocks of the original",
         "random tokens",
         f"{made.report['shorter']['cosine']:.3f} [",
         "SentenceTransformer",
