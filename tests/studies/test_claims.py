@@ -4,27 +4,15 @@ Phrases are built from the metrics and looked for in the page, so that a rerun t
 the sentence is mended.
 """
 
-import csv
-import json
-import re
 from pathlib import Path
 
 import pytest
-from scipy.stats import ttest_rel
+from pages import metrics, missing
 
 from character_embeddings import results as character_results
 from linear_shortcuts.files.documents import filled
 
 STUDIES = Path(__file__).resolve().parents[2] / "studies"
-
-
-def page(study, name="README.md"):
-    """A page in one line, as phrases break anywhere."""
-    return " ".join((STUDIES / study / name).read_text(encoding="utf-8").split())
-
-
-def metrics(path):
-    return json.loads((STUDIES / path).read_text())
 
 
 TRAVELING = metrics("traveling_words/metrics/tiny-gpt2/metrics.json")
@@ -81,8 +69,7 @@ def characters():
 
 @pytest.mark.parametrize(("study", "phrases"), [("traveling_words", traveling), ("character_embeddings", characters)])
 def test_a_readme_says_what_the_metrics_say(study, phrases):
-    text = page(study)
-    assert [phrase for phrase in phrases() if phrase not in text] == []
+    assert missing(phrases(), f"{study}/README.md") == []
 
 
 def test_the_sweep_in_the_readme_is_that_of_the_metrics():
@@ -90,55 +77,3 @@ def test_the_sweep_in_the_readme_is_that_of_the_metrics():
     text = (STUDIES / "character_embeddings" / "README.md").read_text(encoding="utf-8")
     found = metrics("character_embeddings/metrics/generated/metrics.json")
     assert filled(text, character_results.parts(found), "README.md") == text
-
-
-def rows(name):
-    with open(STUDIES / "tied_embeddings" / "full_length" / f"{name}.csv", encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def repeated(experiment, what):
-    """Untied minus tied over seeds: the mean and its interval."""
-    untied, tied = (
-        [
-            float(row["value"])
-            for row in rows("text_seeds")
-            if list(row.values())[:2] == [experiment, variant] and row["what"] == what
-        ]
-        for variant in ("untied", "tied")
-    )
-    low, high = ttest_rel(untied, tied).confidence_interval()
-    return [sum(untied) / len(untied) - sum(tied) / len(tied), low, high]
-
-
-@pytest.mark.parametrize("name", ["README.md", "RESULTS.md"])
-def test_every_interval_that_tied_embeddings_claims_is_that_of_a_kept_verdict(name):
-    kept = [[float(row[key]) for key in ("estimate", "low", "high")] for row in rows("verdicts") if row["low"]]
-    kept += [[float(row[key]) for key in ("correlation", "low", "high")] for row in rows("trained_models")]
-    kept += [
-        repeated(experiment, what) for experiment, what in {(r["experiment"], r["what"]) for r in rows("text_seeds")}
-    ]
-    text = re.sub(r"<!-- made: .*?<!-- end -->", "", page("tied_embeddings", name))
-    claims = re.findall(r"([−-]?\d+\.\d+) \[([−-]?\d+\.\d+), ([−-]?\d+\.\d+)\]", text)
-    assert len(claims) >= 3
-    for claim in claims:
-        digits = len(claim[0].partition(".")[2])
-        said = [float(number.replace("−", "-")) for number in claim]
-        assert any([round(value, digits) for value in values] == said for values in kept), claim
-
-
-def test_how_often_tied_embeddings_says_parity_was_learnt():
-    learnt = {
-        (experiment, variant): sum(
-            row["solved"] == "True"
-            for row in rows("scores")
-            if (row["experiment"], row["variant"], row["set"]) == (experiment, variant, "train-fresh")
-        )
-        for experiment in {row["experiment"] for row in rows("scores")}
-        for variant in ("untied", "tied")
-    }
-    untied, tied = (sum(n for (_, own), n in learnt.items() if own == variant) for variant in ("untied", "tied"))
-    text = page("tied_embeddings")
-    assert f"untied models learn parity in {untied} of 80 runs and tied ones in {tied}" in text
-    main = [learnt["transformer-small", variant] for variant in ("untied", "tied")]
-    assert f"in the main one in {main[0]} and {main[1]} of 20" in text
