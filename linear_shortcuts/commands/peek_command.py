@@ -50,13 +50,16 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--token", metavar="WORD", help="the rank of a word, a single token, in place of the first")
     parser.add_argument("--masked", action="store_true", help="mask every word in turn (masked models)")
     parser.add_argument("--json", action="store_true", help="print all numbers as JSON")
+    parser.add_argument(
+        "--logitlenskit", action="store_true", help="print one lens as LogitLensKit's JSON, --top tokens a cell"
+    )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page to explore, in place of the table")
 
 
 def _run(args: argparse.Namespace) -> int:
     from linear_shortcuts.files import InputError, atomic_file
     from linear_shortcuts.maps import SubmoduleMaps
-    from linear_shortcuts.peek import pieces, reading
+    from linear_shortcuts.peek import pieces, read, reading
 
     names = [name for name in args.lens.split(",") if name]
     if not 1 <= args.top <= reading.TOP:
@@ -65,11 +68,13 @@ def _run(args: argparse.Namespace) -> int:
         raise InputError(f"--lens is {args.lens!r}; name one lens or several, each once, as --lens id,mat")
     if args.difference and len(names) != 2:
         raise InputError(f"--difference is of two lenses, and --lens names {len(names)}; give two, as --lens id,mat")
+    if args.logitlenskit and (len(names) != 1 or args.json):
+        raise InputError("--logitlenskit prints one lens alone; name one, as --lens mat, and leave --json out")
     folder = _maps_folder(args) if "mat" in names or args.parts else None  # before the model, which takes longer
     model, tokenizer = load_asked(args)
     parts = SubmoduleMaps.load(folder / "submodules", model) if args.parts and folder is not None else None
     follow = [pieces.token_of(tokenizer, args.token)] if args.token else []
-    found = reading.read(
+    found = read(
         model,
         tokenizer,
         args.text,
@@ -78,13 +83,15 @@ def _run(args: argparse.Namespace) -> int:
         masked=args.masked,
         every=args.every,
         follow=follow,
-        ranks=args.json or args.html is not None,
+        ranks=args.json or args.logitlenskit or args.html is not None,
     )
     if args.html is not None:
         with atomic_file(args.html) as file:
             file.write(found.to_html().encode())
     if args.json:
         print(json.dumps(found.as_dict(), ensure_ascii=False))
+    elif args.logitlenskit:
+        print(json.dumps(found.to_logitlenskit(_labels(names)[0], args.top), ensure_ascii=False))
     elif args.html is not None:
         print(f"{args.model}: {len(found.layers)} layers at {len(found.ids)} tokens, in {args.html}")
     else:

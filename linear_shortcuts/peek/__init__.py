@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from linear_shortcuts._door import door
 
 if TYPE_CHECKING:
-    from linear_shortcuts.peek.reading import Reading as Reading, read as read
+    from linear_shortcuts.peek.reader import read as read
+    from linear_shortcuts.peek.reading import Reading as Reading
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

@@ -1,26 +1,17 @@
-"""The reading of one sentence: under every lens, at every layer and word, the tokens that come first."""
+"""What a sentence is under some lenses: at every layer and word, the tokens that come first; shown and exported."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from linear_shortcuts.files import InputError, check_kind, shown
-from linear_shortcuts.lenses import LensSet
-from linear_shortcuts.maps import SubmoduleMaps
-from linear_shortcuts.models import PARTS, LanguageModel
+from linear_shortcuts.files import InputError
 from linear_shortcuts.peek import page
-from linear_shortcuts.peek.pieces import piece
-from linear_shortcuts.scores import part_guesses
-from linear_shortcuts.scores.exits import top
-from linear_shortcuts.states.extraction import TOKENS_PER_BATCH, extract
-from linear_shortcuts.text import Tokens, check_fit, encode
 
 TOP = 10  # tokens kept of a cell
 
@@ -30,11 +21,13 @@ class Cells:
     """What one lens says at R layers and T words.
 
     ids: (R, T, k) int64, best first. probabilities: (R, T, k). ranks: of every word, token -> (R,), 1 is first.
+    trajectories: of every word, the probabilities (R,) of each token that is among the best at some layer.
     """
 
     ids: Tensor
     probabilities: Tensor
     ranks: tuple[dict[int, Tensor], ...]
+    trajectories: tuple[dict[int, Tensor], ...]
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,8 @@ class Reading:
     """One sentence under some lenses; the last row is the model's own prediction.
 
     layers: (R,) numbers of the rows. ids: (T,) the sentence. answers: (T,) what the model itself puts first.
-    words: how each token that occurs is shown. fitted_on: of a lens, the name of its text, where it is known.
+    words: how each token that occurs is shown; texts: what it decodes to.
+    fitted_on: of a lens, the name of its text, where it is known.
     """
 
     model: str
@@ -52,6 +46,7 @@ class Reading:
     answers: tuple[int, ...]
     lenses: Mapping[str, Cells]
     words: Mapping[int, str]
+    texts: Mapping[int, str]
     fitted_on: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -89,6 +84,46 @@ class Reading:
             },
         }
 
+    def to_logitlenskit(self, lens: str, top: int = 5) -> dict[str, Any]:
+        """One lens as LogitLensKit's JSON, which its widget shows; top: the tokens of a cell.
+
+        Version 2 of github.com/davidbau/logitlenskit, docs/DATA_FORMAT.md: `topk` has the first tokens by layer and
+        word; `tracked`, by word, the probability at every layer of each token that is among them somewhere. Layer l
+        there is the state that leaves block l, our l + 1, so that our layer 0 has no place.
+
+        Raises `InputError` for a lens that is not there, and for a reading without trajectories.
+        """
+        if lens not in self.lenses:
+            raise InputError(f"there is no lens {lens} in {self}; name one of {', '.join(self.lenses)}")
+        cells, names = self.lenses[lens], self._names()
+        if not 1 <= top <= TOP:
+            raise InputError(f"top is {top}; give 1 to {TOP}")
+        if not all(cells.trajectories):
+            raise InputError("the reading has no trajectories of tokens; make it with ranks=True")
+        first = 1 if self.layers[0] == 0 else 0
+        ids = cells.ids[first:, :, :top].tolist()
+
+        def tracked(column: int) -> dict[str, list[float]]:
+            own = cells.trajectories[column]
+            tokens = dict.fromkeys(token for row in ids for token in row[column])
+            return {names[token]: [round(p, 5) for p in own[token][first:].tolist()] for token in tokens}
+
+        return {
+            "meta": {"version": 2, "model": self.model},
+            "input": [names[token] for token in self.ids],
+            "layers": [layer - 1 for layer in self.layers[first:]],
+            "topk": [[[names[token] for token in cell] for cell in row] for row in ids],
+            "tracked": [tracked(column) for column in range(len(self.ids))],
+        }
+
+    def _names(self) -> dict[int, str]:
+        """What each token decodes to; how it is shown, where that is no whole character or the text of several."""
+        times = Counter(self.texts.values())
+        return {
+            token: text if times[text] == 1 and "\ufffd" not in text else self.words[token]
+            for token, text in self.texts.items()
+        }
+
     def to_html(self) -> str:
         """A page of its own that needs nothing else: no network, no other file."""
         return page.render(self.as_dict())
@@ -97,130 +132,3 @@ class Reading:
         """The page inside a notebook's output."""
         frame = "width:100%;height:36em;border:0"
         return f'<iframe title="Reading" style="{frame}" srcdoc="{html.escape(self.to_html())}"></iframe>'
-
-
-@torch.inference_mode()
-def read(
-    model: LanguageModel,
-    tokenizer: Any,
-    text: str,
-    lenses: Mapping[str, LensSet],
-    *,
-    parts: SubmoduleMaps | None = None,
-    masked: bool = False,
-    every: int = 1,
-    follow: Sequence[int] = (),
-    ranks: bool = True,
-) -> Reading:
-    """Read a sentence at every layer under some lenses.
-
-    lenses: by the name they are shown under, each to the last layer. parts: stand-ins of sub-modules, read out as
-        further lenses. masked: mask every word of the text in turn, for a masked model; without, the text has one mask
-        token. every: every so many layers, without those that some lens does not read, and the last.
-    follow: tokens whose ranks are kept at every word; ranks: those of all tokens that come first somewhere, too.
-
-    Raises `InputError` for a text that the model cannot read, and for lenses that lead elsewhere.
-    """
-    check_kind("model", model, LanguageModel, "give what load_model makes of it")
-    if every < 1:
-        raise InputError(f"every is {every}; give 1 or more")
-    for name, lens in lenses.items():
-        if lens.target != model.layers:
-            raise InputError(
-                f"the lens {name} leads to layer {lens.target}, not to {model.layers}, where the head reads"
-            )
-    if parts is not None and (twice := sorted(lenses.keys() & PARTS.keys())):
-        raise InputError(f"a stand-in of parts is shown as {twice[0]}; show the lens of that name under another")
-    sentences, ids = _tokens(model, tokenizer, text, masked)
-    turned = len(sentences) > 1
-    states = extract(
-        model, sentences, 0, len(sentences), TOKENS_PER_BATCH, "sampled" if turned else "all"
-    ).hidden_states
-    rows = [i for i in range(0, model.layers, every) if all(i in lens for lens in lenses.values())]
-    layers = (*rows, model.layers)
-    guesses = {name: [lens[i].transport(states[i]) for i in layers[:-1]] for name, lens in lenses.items()}
-    fitted_on = {name: lens.corpus for name, lens in lenses.items()}
-    if parts is not None:
-        each = sentences if turned else Tokens(sentences.sentences * len(ids), torch.arange(len(ids)))
-        found = part_guesses(model, each, parts, TOKENS_PER_BATCH, layers[:-1])
-        guesses |= {name: list(guess) for name, guess in found.items()}
-        fitted_on |= dict.fromkeys(found, parts.card["corpus"]["name"] if parts.card else None)
-    last = states[-1]
-    answers = tuple(model.decode(last).argmax(-1).tolist())
-    read_out = {
-        name: _cells(model, [*guess, last], [*answers] if ranks else None, follow) for name, guess in guesses.items()
-    }
-    used = {*ids, *answers, *follow}.union(*(cells.ids.flatten().tolist() for cells in read_out.values()))
-    words = {token: piece(tokenizer, token) for token in used}
-    known = {name: corpus for name, corpus in fitted_on.items() if corpus}
-    return Reading(model.name, text, layers, tuple(ids), answers, read_out, words, known)
-
-
-def _tokens(model: LanguageModel, tokenizer: Any, text: str, masked: bool) -> tuple[Tokens, list[int]]:
-    """The sentences to run, and the tokens (T,) under which the columns stand."""
-    encoded = encode(tokenizer, [text], return_special_tokens_mask=True)
-    ids, special = encoded["input_ids"][0], encoded["special_tokens_mask"][0]
-    if not ids:
-        raise InputError(f"the text {shown(text)!r} has no token; give a word or more")
-    whole = torch.tensor(ids, dtype=torch.int64)
-    if model.family.causal:
-        if masked:
-            raise InputError(f"{model.name} predicts the next token and masks none; leave --masked out")
-        sentences, columns = Tokens([whole], torch.tensor([len(ids) - 1])), ids
-    elif masked:
-        places = [place for place, is_special in enumerate(special) if not is_special]
-        if not places:
-            raise InputError(f"the text {shown(text)!r} has no word to mask; give one")
-        sentences, columns = Tokens([whole.clone() for _ in places], torch.tensor(places)), [ids[p] for p in places]
-        for sentence, place in zip(sentences.sentences, places, strict=True):
-            sentence[place] = torch.tensor(model.mask_token)
-    else:
-        places = [place for place, token in enumerate(ids) if token == model.mask_token]
-        if len(places) != 1:
-            mask = tokenizer.mask_token
-            raise InputError(
-                f"{model.name} guesses what is masked, and the text has {mask} {len(places)} times; write it once, or "
-                "have every word masked in turn (masked)"
-            )
-        sentences, columns = Tokens([whole], torch.tensor(places)), ids
-    check_fit(sentences, model.vocabulary, model.max_tokens, "the text", model.mask_token)
-    return sentences, columns
-
-
-def _cells(model: LanguageModel, guesses: Sequence[Tensor], answers: list[int] | None, follow: Sequence[int]) -> Cells:
-    """What the head says of guesses at h_L, (T, d) for every row."""
-    k = min(TOP, model.vocabulary)
-    found = [top(_log_probabilities(model, guess), k) for guess in guesses]
-    ids = torch.stack([places for _, places in found]).cpu()
-    probabilities = torch.stack([values.exp() for values, _ in found]).cpu()
-    wanted: list[list[int]] = [list(dict.fromkeys(follow)) for _ in range(ids.shape[1])]
-    if answers is not None:
-        wanted = [
-            list(dict.fromkeys([*own, answer, *ids[:, position, 0].tolist()]))
-            for position, (own, answer) in enumerate(zip(wanted, answers, strict=True))
-        ]
-    return Cells(ids, probabilities, _ranks(model, guesses, wanted))
-
-
-def _log_probabilities(model: LanguageModel, guess: Tensor) -> Tensor:
-    return F.log_softmax(model.decode(guess.to(model.device)).float(), dim=-1)
-
-
-def _ranks(
-    model: LanguageModel, guesses: Sequence[Tensor], wanted: Sequence[Sequence[int]]
-) -> tuple[dict[int, Tensor], ...]:
-    """For every word, the ranks (R,) of the tokens wanted there: 1 and the number of tokens that come before.
-
-    What is read out is made anew, because all logits of a long sentence together would not fit into memory.
-    """
-    most = max(map(len, wanted), default=0)
-    if not most:
-        return tuple({} for _ in wanted)
-    padded = torch.tensor([[*own, *[0] * (most - len(own))] for own in wanted], device=model.device)
-    rows = []
-    for guess in guesses:
-        values = _log_probabilities(model, guess)
-        own = values.gather(1, padded)
-        rows.append(torch.stack([(values > own[:, [n]]).sum(1) + 1 for n in range(most)], dim=1))
-    ranks = torch.stack(rows).cpu()  # (R, T, most)
-    return tuple({token: ranks[:, t, n] for n, token in enumerate(own)} for t, own in enumerate(wanted))

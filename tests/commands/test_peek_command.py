@@ -67,9 +67,18 @@ def test_a_page_is_written_with_the_numbers_of_the_json(run, checkpoint):
     assert json.loads(held) == json.loads(run("w5 w6", "--json")[1])
 
 
+def test_one_lens_is_printed_as_logitlenskit_has_it(run):
+    data = json.loads(run("w5 w6", "--logitlenskit", "--top", 2)[1])
+    ours = json.loads(run("w5 w6", "--json")[1])
+    assert data["input"] == ["w5", "w6"]
+    assert [cell[0] for cell in data["topk"][-1]] == [ours["words"][str(token)] for token in ours["answers"]]
+    assert {len(cell) for row in data["topk"] for cell in row} == {2}
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["w5", "--logitlenskit", "--lens", "id,mat"], "--logitlenskit prints one lens alone; name one, as --lens mat"),
         (["w5", "--top", 11], "--top is 11; give 1 to 10"),
         (["w5", "--difference"], "--difference is of two lenses, and --lens names 1"),
         (["w5 w6", "--position", 2], "--position is 2, and the text has tokens 0 to 1"),

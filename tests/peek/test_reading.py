@@ -1,114 +1,84 @@
-"""A reading says what the pipeline's read-outs and the model itself say, at every layer and word."""
+"""LogitLensKit's JSON of a reading: its documented form, and the numbers of the lens at every layer."""
 
-import copy
+import json
+from dataclasses import replace
 
 import pytest
 import torch
-from torch.testing import assert_close
 
 from linear_shortcuts import InputError
-from linear_shortcuts.lenses import LensSet
 from linear_shortcuts.peek import read
-from linear_shortcuts.scores.exits import layer_guesses, part_guesses, score_exits
 from linear_shortcuts.states.extraction import extract
 from linear_shortcuts.text import Tokens
 
 
-def sentences(small):
-    """As the pipeline has them, one a position: a causal model's whole sentence, a masked one's masked there."""
+@pytest.fixture
+def found(small):
+    return read(small.model, small.tokenizer, small.text, small.lenses, masked=small.masked)
+
+
+def recorded(small):
+    """The states (L + 1, T, d) of the sentence at every word."""
     rows = small.ids.repeat(len(small.ids), 1)
     if small.masked:
         rows.fill_diagonal_(small.model.mask_token)
-    return Tokens(list(rows), torch.arange(len(small.ids)))
+    return extract(small.model, Tokens(list(rows), torch.arange(len(rows))), 0, len(rows), 500).hidden_states
 
 
-def reading(small, **how):
-    how = {"lenses": small.lenses, "masked": small.masked, **how}
-    return read(small.model, small.tokenizer, small.text, how.pop("lenses"), **how)
+def cells(data):
+    """As the format's own reader takes it: layer -> word -> [(token, its probability there)]."""
+    assert data.keys() == {"meta", "input", "layers", "topk", "tracked"}
+    assert data["meta"].keys() == {"version", "model"}
+    assert data["meta"]["version"] == 2
+    assert len(data["topk"]) == len(data["layers"])
+    return [
+        [[(token, tracked[token][row]) for token in cell] for cell, tracked in zip(line, data["tracked"], strict=True)]
+        for row, line in enumerate(data["topk"])
+    ]
 
 
-def test_cells_are_the_read_outs_of_the_pipeline(small):
-    data, found = sentences(small), reading(small, parts=small.parts)
-    states = extract(small.model, data, 0, len(data), 500).hidden_states
-    parts = part_guesses(small.model, data, small.parts, 500)
-    expected = score_exits(small.model, states, layer_guesses(states, small.maps) | parts)
-    assert set(found.lenses) == {mapping for mapping, _ in expected} >= {"id", "mat", *parts}
-    for (mapping, layer), readout in expected.items():
-        cells = found.lenses[mapping]
-        assert torch.equal(cells.ids[layer], readout.top_ids)
-        assert_close(cells.probabilities[layer, :, :2], readout.top_probabilities, rtol=1e-4, atol=1e-6)
+@pytest.mark.parametrize("name", ["id", "mat"])
+def test_every_layer_is_the_lens_read_out_after_a_block_by_the_number_of_the_block(small, found, name):
+    data = json.loads(json.dumps(found.to_logitlenskit(name, top=3)))
+    words = small.ids.tolist()
+    assert data["input"] == [small.tokenizer.decode([token]) for token in words]
+    assert data["layers"] == list(range(small.model.layers))  # the embeddings are the output of no block
+    states = recorded(small)
+    for block, line in zip(data["layers"], cells(data), strict=True):
+        layer = block + 1
+        state = states[layer] if layer == small.model.layers else small.lenses[name][layer].transport(states[layer])
+        likely = small.model.decode(state).softmax(-1).topk(3)
+        for column, cell in enumerate(line):
+            assert [token for token, _ in cell] == [small.tokenizer.decode([id]) for id in likely.indices[column]]
+            assert [p for _, p in cell] == pytest.approx(likely.values[column].tolist(), abs=2e-5)
 
 
-def test_the_last_row_is_the_models_own_prediction(small):
-    found, data = reading(small), sentences(small)
-    with torch.inference_mode():
-        logits = small.model.network(input_ids=torch.stack(data.sentences)).logits
-    own = logits[torch.arange(len(data)), data.positions].softmax(-1)
-    assert list(found.answers) == own.argmax(-1).tolist()
-    for cells in found.lenses.values():
-        assert_close(cells.probabilities[-1], own.topk(10).values, rtol=1e-4, atol=1e-6)
+def test_a_trajectory_has_the_layers_where_its_token_is_not_among_the_first(small, found):
+    data, last = found.to_logitlenskit("id", top=1), len(found.layers) - 2
+    logits = small.model.decode(recorded(small)[-1]).softmax(-1)
+    seen = 0
+    for column, tracked in enumerate(data["tracked"]):
+        assert set(tracked) == {line[column][0] for line in data["topk"]}
+        for token, trajectory in tracked.items():
+            [number] = small.tokenizer.convert_tokens_to_ids([token])
+            assert trajectory[last] == pytest.approx(float(logits[column, number]), abs=2e-5)
+            seen += token != data["topk"][last][column][0]
+    assert seen  # tokens that come first earlier and not there
 
 
-def test_ranks_are_those_of_brute_force(small):
-    found, data = reading(small, follow=[7]), sentences(small)
-    states = extract(small.model, data, 0, len(data), 500).hidden_states
-    for name, lens in small.lenses.items():
-        for row, layer in enumerate(found.layers):
-            state = states[layer] if layer == small.model.layers else lens[layer].transport(states[layer])
-            for position, values in enumerate(small.model.decode(state).log_softmax(-1)):
-                order = values.argsort(descending=True).tolist()
-                own = found.lenses[name].ranks[position]
-                assert {7, found.answers[position], int(found.lenses[name].ids[row, position, 0])} <= set(own)
-                for token, ranks in own.items():
-                    assert int(ranks[row]) == order.index(token) + 1
+def test_tokens_of_one_text_and_pieces_of_a_character_stay_apart(found):
+    ids = [*found.words]
+    alike = replace(found, texts={**found.texts, ids[0]: "a", ids[1]: "a", ids[2]: "\ufffd", ids[3]: " b"})
+    named = alike.to_logitlenskit("mat")
+    written = {*named["input"], *(token for row in named["topk"] for cell in row for token in cell)}
+    assert not {"a", "\ufffd"} & written
 
 
-def test_layers_can_be_left_out_but_never_the_last(small):
-    whole, some = reading(small), reading(small, every=2)
-    assert some.layers == (0, 2, 3)
-    assert torch.equal(some.lenses["mat"].ids, whole.lenses["mat"].ids[[0, 2, 3]])
-    [first, *_] = some.cell("mat", layer=3, position=-1)
-    assert first[0] == some.words[some.answers[-1]]
-
-
-def test_a_masked_text_is_read_once_with_its_special_words(small):
-    if not small.masked:
-        with pytest.raises(InputError, match="predicts the next token and masks none"):
-            reading(small, masked=True)
-        return
-    tokenizer = copy.deepcopy(small.tokenizer)
-    tokenizer.add_special_tokens({"mask_token": f"w{small.model.mask_token}"})
-    with pytest.raises(InputError, match="the text has w4 0 times; write it once"):
-        read(small.model, tokenizer, small.text, small.lenses)
-    found = read(small.model, tokenizer, small.text.replace("w20", "w4"), small.lenses)
-    turned = reading(small)
-    assert torch.equal(found.lenses["mat"].ids[:, 1], turned.lenses["mat"].ids[:, 1])
-
-
-def test_what_cannot_be_read_is_refused(small):
-    with pytest.raises(InputError, match="has no token"):
-        read(small.model, small.tokenizer, "", small.lenses)
-    with pytest.raises(InputError, match="every is 0"):
-        reading(small, every=0)
-    with pytest.raises(InputError, match="leads to layer 2, not to 3"):
-        reading(small, lenses={"x": LensSet({0: small.lenses["id"][0].__class__("x", 0, 2)}, {"lens": "x"})})
-
-
-def test_a_layer_that_one_lens_does_not_read_is_left_out_of_all(small):
-    later = LensSet(
-        {i: small.lenses["mat"][i] for i in (1, 2)}, small.lenses["mat"].card
-    )  # as a Jacobian lens has them
-    found, whole = reading(small, lenses={"later": later, "id": small.lenses["id"]}), reading(small)
-    assert found.layers == (1, 2, 3)
-    assert torch.equal(found.lenses["id"].ids, whole.lenses["id"].ids[1:])
-    assert torch.equal(found.lenses["later"].ids, whole.lenses["mat"].ids[1:])
-
-
-def test_no_lens_is_lost_behind_a_part_of_its_name(small):
-    with pytest.raises(InputError, match="a stand-in of parts is shown as mat_ffn; show the lens of that name under"):
-        reading(small, lenses={"mat_ffn": small.lenses["id"]}, parts=small.parts)
-
-
-def test_a_reading_says_what_it_is(small):
-    found = reading(small)
-    assert repr(found) == f"Reading(4 layers of {small.model.name} at 5 tokens: id, mat)"
+def test_what_cannot_be_written_is_refused(small, found):
+    with pytest.raises(InputError, match="there is no lens tuned in Reading"):
+        found.to_logitlenskit("tuned")
+    with pytest.raises(InputError, match="top is 11; give 1 to 10"):
+        found.to_logitlenskit("mat", top=11)
+    bare = read(small.model, small.tokenizer, small.text, small.lenses, masked=small.masked, ranks=False)
+    with pytest.raises(InputError, match="has no trajectories"):
+        bare.to_logitlenskit("mat")
