@@ -16,7 +16,7 @@ from pathlib import Path
 from linear_shortcuts.files.atomic import atomic_file
 from linear_shortcuts.files.errors import InputError
 
-_PART = re.compile(r"(?P<head><!-- made: (?P<name>[\w-]+) -->\n)(?P<text>.*?)(?P<end>\n<!-- end -->)", re.DOTALL)
+_PART = re.compile(r"(?P<head><!-- made: (?P<name>[\w-]+) -->\n)(?:.*?\n)??(?P<end><!-- end -->)", re.DOTALL)
 
 
 def filled(text: str, parts: Mapping[str, str], what: str | Path) -> str:
@@ -28,7 +28,7 @@ def filled(text: str, parts: Mapping[str, str], what: str | Path) -> str:
     if sorted(there) != sorted(parts):
         wrong = sorted({*there} ^ {*parts}) or sorted({name for name in there if there.count(name) > 1})
         raise InputError(f"{what} has the parts {', '.join(there)}; mend its `<!-- made: … -->` lines: {wrong}")
-    return _PART.sub(lambda match: f"{match['head']}{parts[match['name']].strip()}{match['end']}", text)
+    return _PART.sub(lambda match: f"{match['head']}{parts[match['name']].strip()}\n{match['end']}", text)
 
 
 def fill(path: Path, parts: Mapping[str, str]) -> None:

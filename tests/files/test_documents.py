@@ -14,6 +14,10 @@ def test_parts_are_replaced_and_all_else_stays(tmp_path):
     assert filled(path.read_text(), {"two": "x", "one": "old\n\nlines"}, path) == TEXT
 
 
+def test_a_part_may_be_empty_at_first():
+    assert filled(TEXT.replace("old\n\nlines\n", ""), {"two": "x", "one": "old\n\nlines"}, "page") == TEXT
+
+
 @pytest.mark.parametrize("parts", [{"one": "a"}, {"one": "a", "two": "b", "three": "c"}, {}])
 def test_a_part_that_was_not_made_or_has_no_place_is_named(parts):
     with pytest.raises(InputError, match=r"page has the parts one, two; mend .*(two|three|one)"):

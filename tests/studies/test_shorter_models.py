@@ -137,6 +137,12 @@ def test_tables_and_the_figure_are_of_all_texts_and_methods(found, settings):
         assert parts[name].count("\n| 1 | ") == parts[name].count("\n| 2 | ") == 2
     assert "fold, calibrated on b" in parts["transfer"]
     assert "| 2 | 7 | 0 | 2.00 |" in parts["costs"]
+    kl = {(r["text"], r["calibrated"], r["method"], r["blocks"]): r for r in made["worth"] if r["measure"] == "kl"}
+    own = [kl["b", "docstrings", "fold", blocks] for blocks in (1, 2)]
+    saved = [1 - r["value"] / kl["b", "b", "drop", r["blocks"]]["value"] for r in own]
+    ahead, span = sum(r["minus_drop_high"] < 0 for r in own), f"{100 * min(saved):.0f} to {100 * max(saved):.0f} %"
+    assert f"| b | docstrings | fold | {ahead} of 2 |" in parts["decided"]
+    assert f" | {span} |" in parts["decided"]
     assert set(report.metrics({"toy": made})["toy"]["b"]["fold"]) == {"1", "2"}
     figure = figures.worth_figure(made["worth"], "toy")
     figure.draw_without_rendering()

@@ -14,15 +14,32 @@ Results = Mapping[str, Table]  # of one model: `worth`, `cuts`, `costs`
 
 
 def parts(results: Mapping[str, Results]) -> dict[str, str]:
-    """By name, over all models: a table of each measure by method; what transfers from text to text; the costs."""
-    made: dict[str, list[str]] = {name: [] for name in (*MEASURES, "transfer", "costs")}
+    """By name, over all models: what is decided; a table of each measure by method; what transfers; the costs."""
+    made: dict[str, list[str]] = {name: [] for name in ("decided", *MEASURES, "transfer", "costs")}
     for model, own in results.items():
         for measure in MEASURES:
             for text in dict.fromkeys(record["text"] for record in own["worth"]):
                 made[measure].append(f"**{model}, {text}**: {worth(own, measure, text)}")
+        made["decided"].append(f"**{model}**\n\n{decided(own)}")
         made["transfer"].append(f"**{model}**: {transfer(own)}")
         made["costs"].append(f"**{model}**\n\n{costs(own)}")
     return {name: "\n\n".join(some) for name, some in made.items()}
+
+
+def decided(own: Results) -> str:
+    """Of each text, at how many numbers of blocks each method has less KL than leaving the blocks out."""
+    kl = [r for r in own["worth"] if r["measure"] == "kl" and r["blocks"]]
+    rows = []
+    for text, source, method in dict.fromkeys((r["text"], r["calibrated"], r["method"]) for r in kl):
+        some = [r for r in kl if (r["text"], r["calibrated"], r["method"]) == (text, source, method)]
+        if method != "drop":
+            ahead = sum(r["minus_drop_high"] < 0 for r in some)
+            behind = ", ".join(str(r["blocks"]) for r in some if r["minus_drop_low"] > 0)
+            saved = [-r["minus_drop_value"] / (r["value"] - r["minus_drop_value"]) for r in some]  # of drop's KL
+            span = f"{100 * min(saved):.0f} to {100 * max(saved):.0f} %"
+            rows.append([text, source, method, f"{ahead} of {len(some)}", behind or "–", span])
+    header = ["reported on", "calibrated on", "method", "less KL than drop", "more, at K =", "of drop's KL saved"]
+    return markdown(header, rows)
 
 
 def worth(own: Results, measure: str, text: str) -> str:

@@ -65,7 +65,8 @@ def interval(values: Tensor) -> dict[str, float | None]:
 def worth(settings: Settings, model: str) -> Table:
     """A record per text, text calibrated on, number of blocks, method and measure; 0 blocks are the whole model's.
 
-    `minus_drop_…`: with an interval of its own, what is there beyond leaving the same blocks out.
+    `minus_drop_…`: with an interval of its own, what is there beyond leaving out the blocks chosen on the text itself,
+    which are the same ones for whatever is calibrated there.
     """
     table = []
     for text in settings.texts:
@@ -76,7 +77,7 @@ def worth(settings: Settings, model: str) -> Table:
             for measure in MEASURES:
                 record: dict[str, Any] = {**shared, "calibrated": source, "blocks": int(number), "method": method}
                 record |= {"measure": measure, **found.record(name, measure)}
-                if source == text and method in METHODS:
+                if method in METHODS:
                     own = found.record(name, measure, minus=f"{text}/{number}/drop")
                     record |= {f"minus_drop_{key}": value for key, value in own.items()}
                 table.append(record)
