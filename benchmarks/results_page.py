@@ -40,9 +40,10 @@ def main() -> None:
 def keep(model: str, corpus: str) -> None:
     """Take what a run found into docs/results/ and docs/figures/."""
     plots = Folders(model, corpus).plots
-    tables = {name: json.loads((plots / name / f"{name}.json").read_text()) for name in ("precision", "surprisal")}
-    tables |= {name: json.loads((plots / name / f"{name}.json").read_text()) for name in ("parts", "r2", "early_exit")}
-    embeddings = json.loads((plots / "embeddings" / "embeddings.json").read_text())
+    names = ("precision", "surprisal", "parts", "r2", "early_exit", "embeddings")
+    files = {name: plots / name / f"{name}.json" for name in names}
+    tables = {name: json.loads(file.read_text()) if file.exists() else [] for name, file in files.items()}
+    embeddings = tables["embeddings"]
     exits = [row for row in tables["parts"] + tables["precision"] if row["panel"] == "Precision@1"]
     last = max(row["target"] for row in tables["r2"])
     found = {

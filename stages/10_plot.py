@@ -14,7 +14,7 @@ from linear_shortcuts.settings import Folders, parse_args, run
 def main() -> None:
     args = parse_args(__doc__)
     from linear_shortcuts.figures import plots, printing
-    from linear_shortcuts.files import artifacts
+    from linear_shortcuts.files import artifacts, save_plot
     from linear_shortcuts.scores import records, tables
     from linear_shortcuts.settings import read_params
     from linear_shortcuts.states import provenance
@@ -33,7 +33,7 @@ def main() -> None:
     exits = tables.exits_table(fixed["records"], params.bootstrap, params.seed)
     early_exit = tables.early_exit_table(early["records"], fixed["records"], cost, params.bootstrap, params.seed)
     for name, table in tables.plot_tables(r2_table, exits, early_exit).items():
-        artifacts.save_json(folders.plots / name / f"{name}.json", table)
+        save_plot(folders.plots, name, table)
     figures = plots.draw_all(
         r2_table, exits, early_exit, params.early_exit.precision, f"{args.model} on {params.corpus}"
     )

@@ -18,7 +18,7 @@ def main() -> None:
     from tqdm import tqdm
 
     from linear_shortcuts.figures import printing, schedule_plots
-    from linear_shortcuts.files import Partial, artifacts
+    from linear_shortcuts.files import Partial, artifacts, save_plot
     from linear_shortcuts.maps import LayerMaps, SubmoduleMaps
     from linear_shortcuts.models import arithmetic, loading
     from linear_shortcuts.scores import alternation, records, tables
@@ -49,7 +49,7 @@ def main() -> None:
         artifacts.save(folders.schedules, {"records": found, "card": card, "settings": vars(how)})
         partial.forget_others()
     table = tables.schedules_table(found, params.bootstrap, params.seed)
-    artifacts.save_json(folders.plots / "schedules" / "schedules.json", table)
+    save_plot(folders.plots, "schedules", table)
     to = {"svg": folders.plots / "schedules_figures", "pdf": folders.plots / "schedules_pdf"}
     for folder in to.values():
         folder.mkdir(parents=True, exist_ok=True)  # a model without schedules has no figures

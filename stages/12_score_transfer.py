@@ -14,8 +14,6 @@ from linear_shortcuts.settings import Folders, parse_args, run
 
 def main() -> None:
     args = parse_args(__doc__, device=True, other=True)
-    from dataclasses import replace
-
     from tqdm import tqdm
 
     from linear_shortcuts.figures import printing, transfer_plots
@@ -27,11 +25,12 @@ def main() -> None:
     from linear_shortcuts.states import provenance, shards
 
     params = read_params(args.params)
+    both = {params.corpus: params, args.other: params.of_corpus(args.other)}
     how, folders = params.transfer, Folders(args.model, params.corpus)
     model = loading.load_registered(params.model(args.model), args.model, args.device)
     states, maps = {}, {}
-    for corpus in (params.corpus, args.other):
-        own, asked = Folders(args.model, corpus), replace(params, corpus=corpus)
+    for corpus, asked in both.items():
+        own = Folders(args.model, corpus)
         maps[corpus] = LayerMaps.load(own.layer_maps, model, made_by="stages/05_fit_layer_maps.py")
         for split in ("train", "validation"):
             opened = shards.HiddenStates.open(own.hidden(split), made_by="stages/04_extract_hidden_states.py")

@@ -52,9 +52,9 @@ def add_seed(parser: argparse.ArgumentParser, of: str) -> None:
 
 def seed(text: str) -> int:
     """A seed as it is written in a command line."""
-    if not 0 <= (value := int(text)) < 2**63:
-        raise ValueError
-    return value
+    if not text.isdecimal() or len(text) > 19 or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is no whole number from 0 to {2**63 - 1:,}")
+    return int(text)
 
 
 def asked_model(args: argparse.Namespace) -> Model:
@@ -77,9 +77,12 @@ def _registry(asked: Path | None) -> Mapping[str, Model]:
 
     if asked is not None:
         return read_params(asked).registry
+    try:
+        found = DEFAULT.read_bytes()
+    except OSError:  # it is not there, or no file, or not to be read
+        return {}
     # In the folder of another project, a file of this name is none of ours.
-    ours = DEFAULT.is_file() and re.search(rb"^registry:", DEFAULT.read_bytes(), re.MULTILINE)
-    return read_params(DEFAULT).registry if ours else {}
+    return read_params(DEFAULT).registry if re.search(rb"^registry:", found, re.MULTILINE) else {}
 
 
 def load_asked_model(args: argparse.Namespace) -> LanguageModel:

@@ -106,12 +106,10 @@ def _labels(names: list[str]) -> list[str]:
 
 
 def _print(found: Reading, args: argparse.Namespace, follow: list[int]) -> None:
-    from rich.console import Console
-
     from linear_shortcuts.files import InputError
     from linear_shortcuts.peek import terminal
 
-    console, names = Console(), list(found.lenses)
+    console, names = terminal.Screen(), list(found.lenses)
     if args.position is not None and args.position not in range(-len(found.ids), len(found.ids)):
         raise InputError(f"--position is {args.position}, and the text has tokens 0 to {len(found.ids) - 1}")
     for name in names[:1] if args.difference else names:

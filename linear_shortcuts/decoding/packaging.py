@@ -12,12 +12,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from linear_shortcuts.decoding.generation import FLAT
 from linear_shortcuts.decoding.shortcuts import SHORT_LIST, Shortcuts, head_of
-from linear_shortcuts.files import InputError, atomic_folder
+from linear_shortcuts.files import InputError, atomic_folder, tensors as tensor_files
 from linear_shortcuts.models import LanguageModel
+from linear_shortcuts.states import provenance
 
 FOLDER = "custom_generate"
 TRAVELLING = ("choice", "full", "short_list", "speculation", "stack", "tree")
@@ -31,8 +30,10 @@ def package(
     checkpoint: the folder of the model that the shortcuts were fitted for, from which others will load it.
     width, costs: see `generate`.
 
-    Raises `InputError` where there is no checkpoint or something of that name already.
+    Raises `InputError` for shortcuts of another model, and where there is no checkpoint or something of that name
+    already.
     """
+    provenance.check_model(shortcuts.card, model, "this set of shortcuts")
     checkpoint = Path(checkpoint)
     if not (checkpoint / "config.json").exists():
         raise InputError(f"{checkpoint} has no config.json; give the folder of the model that is to generate by itself")
@@ -60,7 +61,7 @@ def package(
         for source, name in (("custom_generate", "generate"), *((module, module) for module in TRAVELLING)):
             text = (here / f"{source}.py").read_text(encoding="utf-8")
             (coming / f"{name}.py").write_text(text.replace("from linear_shortcuts.decoding.", "from ."), "utf-8")
-        stored = {name: tensor.float().cpu().contiguous() for name, tensor in sorted(tensors.items())}
         metadata = {"format": "pt", "settings": json.dumps(settings, sort_keys=True)}
-        save_file({**stored, SHORT_LIST: shortcuts.short_list.cpu()}, coming / "shortcuts.safetensors", metadata)
+        stored = {**dict(sorted(tensors.items())), SHORT_LIST: shortcuts.short_list}
+        tensor_files.write(coming / "shortcuts.safetensors", stored, metadata)
     return checkpoint / FOLDER

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from linear_shortcuts.files.partial import PATIENCE as PATIENCE, WORK as WORK, Partial as Partial
     from linear_shortcuts.files.seeds import derive as derive
     from linear_shortcuts.files.sources import code_sha256 as code_sha256
-    from linear_shortcuts.files.tables import save_table as save_table, save_text as save_text
+    from linear_shortcuts.files.tables import (
+        save_plot as save_plot,
+        save_table as save_table,
+        save_text as save_text,
+    )
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

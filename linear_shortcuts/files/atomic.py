@@ -66,7 +66,11 @@ def atomic_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         for left in (coming, going):
             shutil.rmtree(left, ignore_errors=True)
         coming.mkdir(parents=True)
-        yield coming
+        try:
+            yield coming
+        except BaseException:  # a disk that is full needs the room
+            shutil.rmtree(coming, ignore_errors=True)
+            raise
         if folder.exists():
             folder.rename(going)
         coming.rename(folder)

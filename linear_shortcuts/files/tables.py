@@ -21,6 +21,13 @@ def save_table(folder: Path, name: str, records: Sequence[Record], markdown: str
         save_text(folder / f"{name}.md", markdown)
 
 
+def save_plot(folder: Path, name: str, records: Sequence[Record]) -> None:
+    """One table in a folder of its own, `name/name.json`, as DVC draws it; of an empty one the folder, so no chart."""
+    with atomic.atomic_folder(folder / name) as coming:
+        if records:
+            artifacts.save_json(coming / f"{name}.json", list(records))
+
+
 def save_text(path: Path, text: str) -> None:
     """Write a text file, always anew, in UTF-8 and with the same line ends everywhere."""
     with atomic.atomic_file(path) as file:

@@ -11,16 +11,32 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from linear_shortcuts.files import artifacts
+from linear_shortcuts.files.atomic import writing
 from linear_shortcuts.files.cards import write_card
 from linear_shortcuts.files.errors import InputError
 
 
 def save(folder: Path, name: str, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
     """Write the tensors, floats as float32, and the card; into a folder that is there, as of `atomic_folder`."""
+    write(folder / name, tensors)
+    write_card(folder, {**card, "files": {name: artifacts.file_sha256(folder / name)}})
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write tensors, floats as float32, to one file of safetensors, as readable as any other.
+
+    Raises `InputError` where it cannot be written.
+    """
     stored = {key: tensor.cpu().contiguous() for key, tensor in tensors.items()}
     stored = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in stored.items()}
-    save_file(stored, folder / name)
-    write_card(folder, {**card, "files": {name: artifacts.file_sha256(folder / name)}})
+    with writing(path):
+        path.touch()
+        mode = path.stat().st_mode  # the library's writer makes its files private
+        try:
+            save_file(stored, path, metadata)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+        path.chmod(mode)
 
 
 def load(folder: Path, name: str, card: Mapping[str, Any], mend: str) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ was fitted for. A `.pt` says nothing of the model's weights; whoever reads one v
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,7 @@ def write_jacobian(lenses: LensSet, path: str | Path) -> None:
         "source_layers": sorted(matrices),
         "d_model": lenses.card["width"],
     }
-    with atomic_file(path) as file:
-        torch.save(value, file)
+    _write(value, path)
 
 
 def read_tuned(folder: str | Path, model: LanguageModel) -> LensSet:
@@ -114,7 +114,15 @@ def write_tuned(lenses: LensSet, folder: str | Path, model: LanguageModel) -> No
     check_replaceable(folder, (CONFIG, PARAMS))
     with atomic_folder(folder) as coming:
         artifacts.save_json(coming / CONFIG, config)
-        torch.save(stored, coming / PARAMS)
+        _write(stored, coming / PARAMS)
+
+
+def _write(value: Any, path: str | Path) -> None:
+    """`torch.save`, which has errors of its own for a disk that is full, where a file has one that says so."""
+    content = io.BytesIO()
+    torch.save(value, content)
+    with atomic_file(path) as file:
+        file.write(content.getbuffer())
 
 
 def _unembed_hash(model: LanguageModel) -> str:

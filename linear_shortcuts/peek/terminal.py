@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len, set_cell_size
+from rich.console import Console
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 CELL = 10  # columns of the screen that a word takes
 MARK = "✓"  # stands where a word is already the final answer
 WHITE, BLUE, ORANGE = (255, 255, 255), (0, 114, 178), (213, 94, 0)  # told apart by all readers
+
+
+class Screen(Console):
+    """A console that leaves a reader who goes away, as `head` does, to the program; rich would end it."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # what is being handled
 
 
 def tables(reading: Reading, lens: str, width: int) -> list[Text | Table]:

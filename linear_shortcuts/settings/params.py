@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -237,6 +237,13 @@ class Params:
         """The registry entry called `name`; `InputError` with the nearest name if there is none."""
         known("--model", name, self.registry, "registry")
         return self.registry[name]
+
+    def of_corpus(self, other: str) -> Params:
+        """The same of another corpus; `InputError` for this one, and with the nearest name if there is none."""
+        known("--other", other, self.corpora, "corpora")
+        if other == self.corpus:
+            raise InputError(f"--other is {other}, which is `corpus` itself; name another key of corpora")
+        return replace(self, corpus=other)
 
     @property
     def chosen_corpus(self) -> DocstringsCorpus | WikipediaCorpus | FileCorpus | TokensCorpus:

@@ -76,6 +76,10 @@ def run(main: Callable[[], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):  # the first is what a scheduler sends before it kills
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _interrupt)
+    # A stream that was closed by whoever started it is None, and the next file that is opened would take its place.
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for as long as the program lives
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a locale may lack the minus sign of a table
             stream.reconfigure(errors="backslashreplace")
@@ -83,8 +87,7 @@ def run(main: Callable[[], None]) -> None:
         threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     try:
         main()
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except InputError as error:
         _end_with(str(error))
     except BrokenPipeError:

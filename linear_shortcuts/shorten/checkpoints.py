@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +45,7 @@ def save(shortened: Shortened, folder: str | Path, tokenizer: Any, *, of: str, t
     """
     check_method(shortened.made["method"])
     check_free(folder)
-    with whole_folder(Path(folder)) as coming:
+    with atomic_folder(folder) as coming:
         save_network(shortened.model.network, coming)
         tokenizer.save_pretrained(coming)
         record = {"made": shortened.made, "candidates": shortened.candidates, "report": shortened.report}
@@ -56,17 +53,6 @@ def save(shortened: Shortened, folder: str | Path, tokenizer: Any, *, of: str, t
         save_text(coming / "README.md", text_of(shortened, Path(folder).name, of, text, size(coming)))
         _verify(shortened.model, coming)
     return Path(folder)
-
-
-@contextlib.contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder that is there whole or not at all; of what could not be finished nothing is left."""
-    try:
-        with atomic_folder(folder) as coming:
-            yield coming
-    except BaseException:
-        shutil.rmtree(folder.with_name(f".{folder.name}.new"), ignore_errors=True)
-        raise
 
 
 def save_network(network: Any, folder: Path) -> None:

@@ -5,19 +5,18 @@ Such a folder holds a checkpoint and `modules.json`, which names what follows th
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from transformers.utils import cached_file
 
-from linear_shortcuts.files import InputError, artifacts, save_text
+from linear_shortcuts.files import InputError, artifacts, atomic_folder, save_text, tensors as tensor_files
+from linear_shortcuts.files.shapes import Each, check
 from linear_shortcuts.files.sharing import base_model
 from linear_shortcuts.scores.tables import markdown
-from linear_shortcuts.shorten.checkpoints import RECORD, check_free, save_network, size, whole_folder
+from linear_shortcuts.shorten.checkpoints import RECORD, check_free, save_network, size
 from linear_shortcuts.shorten.encoders import ShortEncoder, embed
 
 MODULES = "modules.json"
@@ -35,11 +34,11 @@ def max_tokens_of(source: str, revision: str | None) -> int | None:
     Raises `InputError` if its embeddings are not made by blocks, the mean over tokens and length 1. A plain checkpoint
     does not say how they are.
     """
-    modules = _read(source, revision, MODULES)
+    modules = _read(source, revision, MODULES, [Each(object)])
     if modules is None:
         return None
     kinds = [str(own.get("type", "")).rpartition(".")[2] for own in modules]
-    pooling = _read(source, revision, "1_Pooling/config.json") or {}
+    pooling = _read(source, revision, "1_Pooling/config.json", Each(object)) or {}
     how = {key for key, value in pooling.items() if key.startswith("pooling_mode_") and value is True}
     how |= {f"pooling_mode_{pooling['pooling_mode']}"} if isinstance(pooling.get("pooling_mode"), str) else set()
     if kinds != ["Transformer", "Pooling", "Normalize"] or not how <= {"pooling_mode_mean", "pooling_mode_mean_tokens"}:
@@ -47,19 +46,20 @@ def max_tokens_of(source: str, revision: str | None) -> int | None:
             f"{source} makes an embedding by {', '.join(kinds)} with {', '.join(sorted(how)) or 'the mean'}; give an "
             "encoder by Transformer, Pooling with pooling_mode_mean_tokens, Normalize"
         )
-    most = (_read(source, revision, "sentence_bert_config.json") or {}).get("max_seq_length")
+    most = (_read(source, revision, "sentence_bert_config.json", Each(object)) or {}).get("max_seq_length")
     return most if isinstance(most, int) else None
 
 
-def _read(source: str, revision: str | None, name: str) -> Any:
+def _read(source: str, revision: str | None, name: str, shape: Any) -> Any:
     path = cached_file(
         source, name, revision=revision,
         _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False,
     )  # fmt: skip
-    try:
-        return None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{source} has a {name} that is not JSON ({error}); fetch it anew") from error
+    if path is None:
+        return None
+    value = artifacts.load_json(path)
+    check(value, shape, f"{source}: {name}", "fetch it anew")
+    return value
 
 
 def save_encoder(encoder: ShortEncoder, folder: str | Path, tokenizer: Any, *, of: str, text: str) -> Path:
@@ -73,7 +73,7 @@ def save_encoder(encoder: ShortEncoder, folder: str | Path, tokenizer: Any, *, o
     check_free(folder)
     dense = encoder.dense
     assert dense.shift is not None
-    with whole_folder(Path(folder)) as coming:
+    with atomic_folder(folder) as coming:
         save_network(encoder.model.network, coming)
         tokenizer.save_pretrained(coming)
         modules = [
@@ -93,8 +93,8 @@ def save_encoder(encoder: ShortEncoder, folder: str | Path, tokenizer: Any, *, o
         config: dict[str, Any] = {"in_features": width, "out_features": len(dense.matrix), "bias": True}
         config["activation_function"] = "torch.nn.modules.linear.Identity"  # theirs by default: a tanh
         artifacts.save_json(coming / "2_Dense" / "config.json", config)
-        weights = {"linear.weight": dense.matrix.float().contiguous(), "linear.bias": dense.shift.float().contiguous()}
-        save_file(weights, coming / "2_Dense" / "model.safetensors")
+        weights = {"linear.weight": dense.matrix, "linear.bias": dense.shift}
+        tensor_files.write(coming / "2_Dense" / "model.safetensors", weights)
         artifacts.save_json(coming / RECORD, {"of": of, "text": text, "made": encoder.made, "report": encoder.report})
         save_text(coming / "README.md", card(encoder, Path(folder).name, of, text, size(coming)))
         _verify(encoder, coming)

@@ -188,7 +188,8 @@ def _parquet_texts(path: Path, corpus: FileCorpus) -> Iterator[str]:
     except InputError:
         raise
     except (pyarrow.ArrowException, OSError, ValueError, KeyError) as error:  # one wrong bit can have any of them
-        raise InputError(f"{path} is not a Parquet file that can be read ({error})") from error
+        mend = "save it anew with the encoding PLAIN, or as .jsonl"
+        raise InputError(f"{path} is not a Parquet file that can be read ({error}); {mend}") from error
 
 
 class _Reach:

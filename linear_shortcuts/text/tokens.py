@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from linear_shortcuts.settings import Drawing, Params
 from linear_shortcuts.text import corpora
 
 NO_LIMIT = 10**9  # tokenizers that know no limit state an even larger one
+AT_ONCE = 64  # texts
+PATIENCE, SLOWEST = 10.0, 1000  # seconds, and characters a second; honest tokenizers read a million
 
 
 @dataclass(frozen=True)
@@ -102,16 +105,38 @@ def tokenize(
 
 
 def encode(tokenizer: Any, texts: Sequence[str], **options: Any) -> Any:
-    """What a tokenizer makes of some texts.
+    """What a tokenizer makes of some texts: a BatchEncoding, its `input_ids` and the like a list for each text.
 
     Raises `InputError` where it gives up, as over a pattern that backtracks on, or over characters it has no token for,
-    and for text that is no Unicode, as a command line of other bytes than UTF-8 is.
+    where it is so slow that it would not end, and for text that is no Unicode, as a command line of other bytes than
+    UTF-8 is.
     """
     for text in texts:
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise InputError(f"the text {shown(text)!r} is no valid Unicode; give it in UTF-8") from error
+    from transformers import BatchEncoding
+
+    # Some at a time, the more the longer it goes well; an interrupt is heard in between.
+    parts: list[Any] = []
+    first, number = 0, 1
+    while not parts or first < len(texts):
+        some = texts[first : first + number]
+        began = time.monotonic()
+        parts.append(_encode(tokenizer, some, **options))
+        seconds, characters = time.monotonic() - began, sum(map(len, some))
+        if seconds > PATIENCE + characters / SLOWEST:
+            raise InputError(
+                f"the tokenizer of {_name(tokenizer)} took {seconds:.0f} seconds for {characters:,} characters; check "
+                "the patterns in its tokenizer.json"
+            )
+        first, number = first + number, min(2 * number, AT_ONCE)
+    whole = {key: [value for part in parts for value in part[key]] for key in parts[0]}
+    return BatchEncoding(whole, [row for part in parts for row in getattr(part, "encodings", None) or ()] or None)
+
+
+def _encode(tokenizer: Any, texts: Sequence[str], **options: Any) -> Any:
     try:
         return tokenizer(list(texts), verbose=False, **options)
     except BaseException as error:
@@ -122,8 +147,11 @@ def encode(tokenizer: Any, texts: Sequence[str], **options: Any) -> Any:
             raise
         did = "gave up" if panic else "cannot read all of the text"
         mend = "check the patterns in its tokenizer.json" if panic else "leave out characters that it does not know"
-        name = shown(tokenizer.name_or_path or "the model")
-        raise InputError(f"the tokenizer of {name} {did} ({shown(str(error), 100)}); {mend}") from error
+        raise InputError(f"the tokenizer of {_name(tokenizer)} {did} ({shown(str(error), 100)}); {mend}") from error
+
+
+def _name(tokenizer: Any) -> str:
+    return shown(tokenizer.name_or_path or "the model")
 
 
 def _cut(ids: list[int], special: list[int], max_tokens: int) -> tuple[list[int], list[int]]:

@@ -53,12 +53,15 @@ def test_shortcuts_are_fitted_once_and_every_method_continues_the_text(checkpoin
     [
         (["--method", "early-exit"], "--method early-exit needs --shortcuts FOLDER"),
         (["--calibrate", "text.txt"], "add --shortcuts FOLDER"),
+        (["--calibrate", "latin1.txt", "--shortcuts", "x"], "cannot read latin1.txt as text"),
+        (["--calibrate", "latin1.txt", "--shortcuts", "latin1.txt/x"], "no folder that may be written to"),
         (["--calibrate", "none.txt", "--shortcuts", "x"], "cannot read none.txt as text"),
         (["--shortcuts", "nowhere", "--method", "early-exit"], "run linear-shortcuts generate --calibrate FILE first"),
     ],
 )
 def test_what_cannot_be_done_ends_with_2_and_one_line(checkpoint, tmp_path, monkeypatch, capsys, arguments, said):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "latin1.txt").write_bytes("naïve".encode("latin1"))
     code, out, err = run(monkeypatch, capsys, checkpoint, "Return", *arguments)
     assert (code, out) == (2, "")
     assert said in err.splitlines()[-1]

@@ -60,13 +60,17 @@ def test_without_a_folder_it_measures(run, tmp_path):
         (("--exit", "2", "--method", "drop"), "are of --blocks"),
         (("--blocks", "1", "--method", "patch", "--out", "a"), "can be measured, but not saved"),
         (("--blocks", "1", "--out", "."), "is there already"),
+        (("--blocks", "1", "--out", "text.txt/below"), "text.txt is no folder that may be written to"),
+        (("--blocks", "1", "--start", "6"), "start at 1 to 5"),
+        (("--exit", "7"), "layer 7 is no exit of a model of 6 blocks"),
     ],
 )
-def test_what_cannot_be_ends_in_one_line(run, arguments, message):
+def test_what_cannot_be_ends_in_one_line(run, tmp_path, arguments, message):
     code, _, err = run(*arguments)
     assert code == 2
     assert message in err
     assert len([line for line in err.splitlines() if "error:" in line]) == 1
+    assert not (tmp_path / "data").exists()  # nothing was computed
 
 
 def test_an_encoder_is_written_and_has_no_cut(run, tmp_path, monkeypatch):

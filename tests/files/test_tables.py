@@ -3,7 +3,7 @@
 import csv
 import json
 
-from linear_shortcuts.files.tables import save_table, to_csv
+from linear_shortcuts.files.tables import save_plot, save_table, to_csv
 
 RECORDS = [{"a": 1, "tokens": ["x, y", 'a "b"\n']}, {"a": None, "tokens": ["", "é"]}]
 
@@ -25,3 +25,9 @@ def test_a_table_is_written_for_programs_and_for_readers(tmp_path):
     assert names == ["one.csv", "one.json", "one.md", "two.csv", "two.json"]
     assert json.loads((tmp_path / "deep" / "one.json").read_text()) == RECORDS
     assert (tmp_path / "deep" / "one.md").read_text() == "| a |\n"
+
+
+def test_a_plot_without_rows_is_a_folder_without_a_file(tmp_path):
+    for rows, there in ((RECORDS, ["one.json"]), ([], [])):  # the second takes the place of the first
+        save_plot(tmp_path, "one", rows)
+        assert [path.name for path in (tmp_path / "one").iterdir()] == there

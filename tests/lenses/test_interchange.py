@@ -1,6 +1,7 @@
 """Other people's lens files: there and back, with the layers where they belong, and never for another model."""
 
 import json
+import resource
 
 import pytest
 import tiny
@@ -100,3 +101,18 @@ def test_what_is_no_tuned_lens_is_refused_in_one_line(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({**config, "d_model": "wide"}))
     with pytest.raises(InputError, match="d_model"):
         read_tuned(tmp_path, MODEL)
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, usual[1]))
+    try:
+        for write in (
+            lambda: write_jacobian(made(bias=False), tmp_path / "j.pt"),
+            lambda: write_tuned(made(bias=True), tmp_path / "tuned", MODEL),
+        ):
+            with pytest.raises(InputError, match=r"cannot be written \(File too large\)"):
+                write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,6 @@
 """A reading as tables that fit the screen."""
 
+import io
 import re
 
 import pytest
@@ -52,3 +53,12 @@ def test_a_lens_differs_from_itself_by_nothing_and_lenses_agree_at_the_last_laye
     rows = {line.split()[0]: line.split()[1:] for line in lines if re.match(r" +\d ", line)}
     assert set(rows["3"]) == {"+0.0"}
     assert set(rows["0"]) | set(rows["1"]) | set(rows["2"]) != {"+0.0"}
+
+
+def test_a_reader_who_goes_away_is_left_to_the_program():
+    class Gone(io.StringIO):
+        def write(self, _):
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        terminal.Screen(file=Gone()).print("x")

@@ -310,6 +310,15 @@ def test_no_thresholds_for_id_alone_is_a_choice():
     assert build(Params, changed(("early_exit", "id_lambdas"), []), "").early_exit.id_lambdas == ()
 
 
+def test_another_corpus_is_a_known_one_and_not_the_same():
+    params = build(Params, SHIPPED, "")
+    assert params.of_corpus("my-text").corpus == "my-text"
+    with pytest.raises(InputError, match="--other is docstrings, which is `corpus` itself; name another"):
+        params.of_corpus("docstrings")
+    with pytest.raises(InputError, match="--other"):
+        params.of_corpus("../x")
+
+
 def test_a_model_that_is_not_registered_is_named_with_the_nearest():
     params = build(Params, SHIPPED, "")
     assert params.model("gpt2").path == "openai-community/gpt2"  # registered, though not in `models`

@@ -85,9 +85,10 @@ def test_an_encoder_by_the_mean_is_known_and_others_are_refused(tmp_path, saved)
             max_tokens_of(write(tmp_path / "b", kinds, pooling), None)
     with pytest.raises(InputError, match="Dense"):  # one that was shortened already
         max_tokens_of(str(saved[1]), None)
-    (tmp_path / "b" / "modules.json").write_text("{")
-    with pytest.raises(InputError, match="is not JSON"):
-        max_tokens_of(str(tmp_path / "b"), None)
+    for content, said in (("{", "not valid JSON"), ('{"a": 1}', "not a list"), ("[1]", "must be a mapping")):
+        (tmp_path / "b" / "modules.json").write_text(content)
+        with pytest.raises(InputError, match=said):
+            max_tokens_of(str(tmp_path / "b"), None)
 
 
 def test_nothing_is_written_over(saved):

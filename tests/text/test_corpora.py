@@ -343,6 +343,17 @@ def test_a_parquet_file_that_unpacks_to_far_more_than_it_holds_is_refused(tmp_pa
     assert sum(given) <= 2**24 + 256 * path.stat().st_size
 
 
+@pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])
+def test_text_in_an_encoding_that_is_not_read_is_told_from_other_columns_in_it(tmp_path, encoding):
+    path, texts = tmp_path / "x.parquet", {"text": ["One sentence.", "Two."], "other": ["a", "b"]}
+    read = FileCorpus(source="file", path=str(path), unit="sentences")
+    write_parquet(path, texts, use_dictionary=False, column_encoding={"other": encoding})
+    assert list(corpora.read_articles(read, 0)) == texts["text"]
+    write_parquet(path, texts, use_dictionary=False, column_encoding={"text": encoding})
+    with pytest.raises(InputError, match=r"can be read \(.*Delta.*\); save it anew with the encoding PLAIN, or as"):
+        list(corpora.read_articles(read, 0))
+
+
 def test_a_parquet_file_of_similar_rows_is_read(tmp_path):
     """The positive control: 5 MB in 50 kB, two texts of them again and again."""
     texts = [f"The number of this sentence, among others like it, is {number}." for number in range(50_000)]

@@ -68,6 +68,24 @@ def test_a_pattern_that_backtracks_for_ever_is_one_line():
         tokenize(["a" * 40 + "!"], tokenizer, causal=True, max_tokens=None, seed=0)
 
 
+def test_a_tokenizer_that_would_not_end_is_refused_after_a_few_texts(monkeypatch):
+    """As with a pattern whose every match stays just below the limit."""
+    seen: list[int] = []
+
+    def slow(texts, **_):
+        seen.append(len(texts))
+        clock[0] += 11.0 if len(seen) > 3 else 0.0
+        return {"input_ids": [[1] for _ in texts]}
+
+    clock = [0.0]
+    slow.name_or_path = "models/slow"
+    monkeypatch.setattr("linear_shortcuts.text.tokens.time.monotonic", lambda: clock[0])
+    with pytest.raises(InputError, match=r"models/slow took 11 seconds for 8 characters; check the patterns in its"):
+        encode(slow, ["a"] * 1000)
+    assert seen == [1, 2, 4, 8]
+    assert encode(slow, ["a" * 2000])["input_ids"] == [[1]]  # 11 seconds are not long for as many characters
+
+
 def test_characters_that_a_tokenizer_has_no_token_for_are_one_line():
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

@@ -212,9 +212,8 @@ def test_code_that_travels_with_a_checkpoint_needs_nothing_of_ours():
 
 # --- tests -------------------------------------------------------------------------------------------------
 
-# The unpickler in three files: what a pickle may do is only seen where all of them read one. Options: in a command.
+# The unpickler in three files: what a pickle may do is only seen where all of them read one.
 TESTED_TOGETHER = {
-    "commands/arguments.py": "commands/test_check_command.py",
     "files/pickle_machine.py": "files/test_unpickling.py",
     "files/torch_files.py": "files/test_unpickling.py",
     "shorten/model_cards.py": "shorten/test_checkpoints.py",
@@ -394,6 +393,7 @@ def test_the_settings_a_stage_lists_exist(stage):
 READS = {
     "chosen_corpus": ("corpora.${corpus}",),
     "model": ("registry.${item.model}",),
+    "of_corpus": ("corpus",),
     "training": ("training.${item.model}",),
 }
 # It bounds memory and changes no result: the machine's business, so a change of it reruns nothing.

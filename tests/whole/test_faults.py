@@ -320,6 +320,19 @@ def test_what_the_reader_of_the_output_may_do():
     os.close(writer)
 
 
+@pytest.mark.parametrize("closed", [(1,), (2,), (1, 2)])
+def test_a_stage_whose_output_was_closed_does_its_work_and_writes_into_no_file_of_its_own(tmp_path, closed):
+    code = "from tqdm import tqdm\ndef main():\n    with open('kept', 'w') as file:\n"
+    code += "        for number in tqdm((1, 2)):\n            print('said')\n            os.write(number, b'raw')\n"
+    code += "        file.write('done')\nrun(main)"
+    result = subprocess.run(
+        [sys.executable, "-c", STARTED + code], cwd=tmp_path, timeout=50, capture_output=True,
+        preexec_fn=lambda: [os.close(number) for number in closed],
+    )  # fmt: skip
+    assert result.returncode == 0
+    assert (tmp_path / "kept").read_text() == "done"
+
+
 def test_a_stage_refuses_in_one_printable_line_whatever_it_is_told():
     code = "from linear_shortcuts.files import InputError\n"
     code += "def main(): raise InputError('a\\n\\x1b[2Jb' + 'c' * 99_999)\nrun(main)"

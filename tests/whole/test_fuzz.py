@@ -13,6 +13,7 @@ from fitted import publish
 from safetensors.torch import load_file, save_file
 from toy import stage
 
+from linear_shortcuts.commands.command_line import make_parser
 from linear_shortcuts.decoding import Shortcuts, calibrate, generate
 from linear_shortcuts.figures import plots
 from linear_shortcuts.files import InputError, artifacts, cards
@@ -131,6 +132,27 @@ def test_a_sealed_file_with_wrong_insides_is_read_or_refused_in_one_line(study, 
     capsys.readouterr()
     assert len(refused) >= sum(READS[number].values()) // 4
     assert max(map(len, refused)) < 1000
+
+
+def test_runs_with_wrong_insides_are_compared_or_refused_in_one_line(study, tmp_path, capsys):
+    whole, file = f"{study}/{DATA}", tmp_path / "fixed_exits.pickle"
+    refused = []
+    for case in range(40):
+        value = artifacts.load(f"{whole}/fixed_exits.pickle")
+        try:
+            artifacts.save(file, spoil(value, random.Random(f"compare {case}")))
+        except (TypeError, ValueError, RecursionError):
+            continue
+        for runs in ([whole, str(file)], [str(file), whole]):
+            args = make_parser().parse_args(["compare", *runs])
+            try:
+                args.run(args)
+            except InputError as error:
+                refused.append(str(error))
+            except Exception as error:
+                raise AssertionError(f"case {case}: {type(error).__name__}: {error}") from error
+    capsys.readouterr()
+    assert len(refused) >= 20
 
 
 def change_card(file, **claims):

@@ -155,9 +155,8 @@ def test_an_encoder_without_head_passes_through_every_stage_with_the_figures_the
     assert {path.stem for path in (plots / "figures").iterdir()} == {"r2_scores_2", "embeddings_2"}
     table = json.loads((plots / "embeddings" / "embeddings.json").read_text())
     assert [record["value"] for record in table if record["layer"] == 2] == pytest.approx([1.0] * 4)
-    assert json.loads((plots / "precision" / "precision.json").read_text()) == []
-    assert json.loads((plots / "schedules" / "schedules.json").read_text()) == []
-    assert list((plots / "schedules_figures").iterdir()) == []  # which must be there for DVC
+    for name in ("precision", "schedules", "schedules_figures"):  # which must be there for DVC
+        assert list((plots / name).iterdir()) == []
     assert json.loads((folder / "metrics" / model / "metrics.json").read_text())["mat"]["recall_50"] > 0
 
 
@@ -345,7 +344,7 @@ def test_dvc_runs_the_pipeline_once_then_nothing_and_its_daily_commands_and_the_
     assert dvc("status").strip() == "Data and pipelines are up to date."
     assert "plot@tiny-gpt2" in dvc("dag")
     shown = page("plots", "show")
-    assert (shown.count("<img"), shown.count("vegaEmbed('#")) == (12, 8)  # figures, and the tables behind them
+    assert (shown.count("<img"), shown.count("vegaEmbed('#")) == (12, 7)  # figures, and the tables behind them
     shown = dvc("metrics", "show")
     assert "mat.p1_50" in shown
     assert max(map(len, shown.splitlines())) < 200
@@ -442,10 +441,11 @@ def test_every_template_of_the_page_draws_columns_that_its_table_has(finished):
     }
     for path, how in drawn:
         name = path.rpartition("/")[2]
+        if name == "embeddings":  # of a model that predicts none, and so no chart
+            assert list((folder / "plots" / model).glob(f"*/{name}/*")) == []
+            continue
         [table] = (folder / "plots" / model).glob(f"*/{name}/{name}.json")
         rows = json.loads(table.read_text())
-        if not rows:  # the embeddings of a model that predicts
-            continue
         columns = set(rows[0]) | {"rev"}  # which DVC adds
         template = (REPOSITORY / ".dvc" / "plots" / f"{how['template']}.json").read_text()
         used = set(re.findall(r'"field": "(\w+)"', template)) | set(re.findall(r"datum\.(\w+)", template))
