@@ -1,6 +1,6 @@
 """Leave the network at every layer under five mappings, and compare with the full model's own prediction.
 
-Reads   data/MODEL/CORPUS/tokens_validation.pickle, hidden_validation/   from 03 and 04
+Reads   data/MODEL/CORPUS/tokens_SPLIT.pickle, hidden_validation/        from 03 and 04
         linreg/MODEL/CORPUS/layers/, submodules/                         from 05 and 06, and the model
 Writes  data/MODEL/CORPUS/fixed_exits.pickle   `records`: for each mapping and layer, per sample, the top-10 token ids,
         the two largest probabilities, surprisal and KL (nats), -1 and nan if it diverges; `positions`, `cost`, `card`;
@@ -38,8 +38,10 @@ def main() -> None:
     provenance.check_model(states.card, model, states.folder, made_by="stages 03 to 06")
     provenance.check_asked(states.card, params, args.model, "validation", states.folder, made_by="stages 03 to 06")
     data = tokens.load_states_tokens(folders.tokens("validation"), states.card, made_by="stages 03 to 06")
+    known = tokens.load_states_tokens(folders.tokens("train"), layer_maps.card, made_by="stages 03 to 06")
+    listed = exits.listed(known, model, params.exits)
     leave, stacked = embeddings if model.family.headless else exits, states.stack()
-    how = (layer_maps, submodule_maps, params.extract.tokens_per_batch, states.card["precision"], params.exits)
+    how = (layer_maps, submodule_maps, params.extract.tokens_per_batch, states.card["precision"], params.exits, listed)
     card = records.card_of(states.card, layer_maps.card, submodule_maps.card)
     recipe = {**card, "exits": vars(params.exits), "extract": vars(params.extract), "device": model.device.type}
     with Partial("08_score_exits", f"{args.model}.{params.corpus}", recipe, ranks=own, code=__file__) as partial:
@@ -52,13 +54,11 @@ def main() -> None:
         if not partial.gather():
             return
         joined = leave.join_chunks([partial.load(exits.chunk_file(number)) for number, _, _ in chunks])
-        counted = cost.count(model, data.lengths, data.positions)
+        counted = cost.count(model, data.lengths, data.positions, params.exits.short_list)
         records.save_fixed(folders.fixed_exits, joined, data.positions, counted, card)
         partial.forget_others()
-    print(
-        f"{args.model}: {len(joined)} {leave.KIND} of {len(data):,} sentences ({partial.resumed} of {len(chunks)} "
-        f"chunks resumed), in {folders.fixed_exits}"
-    )
+    resumed = f"{partial.resumed} of {len(chunks)} chunks resumed"
+    print(f"{args.model}: {len(joined)} {leave.KIND} of {len(data):,} sentences ({resumed}), in {folders.fixed_exits}")
 
 
 if __name__ == "__main__":

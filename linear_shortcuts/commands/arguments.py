@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 DEFAULT = Path("params.yaml")
+EVEN = "even"  # in the place of layers
 
 
 @dataclass(frozen=True)
@@ -99,3 +100,19 @@ def load_asked(args: argparse.Namespace) -> tuple[LanguageModel, Any]:
     entry = asked_model(args)
     with opened_once(entry.checkpoint):
         return load_asked_model(args), load_registered_tokenizer(entry)
+
+
+def asked_exits(text: str, layers: int) -> list[int]:
+    """The layers of an --exits; `even`: three of a network's, evenly spaced.
+
+    Raises `InputError` for what is no list of layers.
+    """
+    from linear_shortcuts.decoding import spread_exits
+    from linear_shortcuts.files import InputError
+
+    if text == EVEN:
+        return spread_exits(layers)
+    try:
+        return sorted({int(layer) for layer in text.split(",")})
+    except ValueError:
+        raise InputError(f"--exits is {text!r}; give layers, such as 10,20, or {EVEN} for three of them") from None

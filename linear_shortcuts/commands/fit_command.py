@@ -7,7 +7,15 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linear_shortcuts.commands.arguments import Command, add_model, add_seed, asked_model, load_asked
+from linear_shortcuts.commands.arguments import (
+    EVEN,
+    Command,
+    add_model,
+    add_seed,
+    asked_exits,
+    asked_model,
+    load_asked,
+)
 
 if TYPE_CHECKING:
     from linear_shortcuts.settings import Corpus, Drawing
@@ -20,6 +28,7 @@ is taken up where it was.
 Reads   --text FILE (.txt, .jsonl or .parquet); without it, the prose of this Python's own documentation strings
 Writes  linreg/NAME/CORPUS/layers/       i_j.pickle, the A (d, d) for which A @ h_i comes closest to h_j; card.json
         linreg/NAME/CORPUS/submodules/   with --parts, pB_a_b.pickle, the matrix from site a to site b of block B
+        linreg/NAME/CORPUS/shortcuts/    with --exits, what `generate --method early-exit` needs
 
 Example: linear-shortcuts fit models/tiny-gpt2
 """
@@ -44,6 +53,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--targets", choices=["all", "last"], default="all", help="every pair of layers, or only to the last"
     )
     parser.add_argument("--parts", action="store_true", help="stand-ins of attention, feed-forward and norms, too")
+    parser.add_argument(
+        "--exits",
+        metavar="I,J",
+        help=f"also fit what leaves these layers while text is generated; {EVEN}: three layers",
+    )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="in place of linreg/NAME/CORPUS")
 
 
@@ -62,7 +76,8 @@ def _run(args: argparse.Namespace) -> int:
     recipe.check_folder(out)  # before anything is computed
     model, tokenizer = load_asked(args)
     described = tokens.describe_tokenizer(tokenizer, entry.checkpoint, entry.revision)
-    how = recipe.Recipe(drawing=drawing, targets=args.targets, positions=args.positions, parts=args.parts)
+    exits = None if args.exits is None else asked_exits(args.exits, model.layers)
+    how = recipe.Recipe(drawing=drawing, targets=args.targets, positions=args.positions, parts=args.parts, exits=exits)
     maps = recipe.fit_text(model, tokenizer, described, how, out)
     card = maps.card or {}
     ranks = linear_maps.describe_ranks(card["ranks"], model.width)
@@ -71,6 +86,8 @@ def _run(args: argparse.Namespace) -> int:
         f"{args.model}: {len(maps)} matrices from {model.layers} layers, fitted on {card['vectors']:,} tokens of "
         f"{drawing.corpus} ({ranks}), in {maps.folder}{parts}"
     )
+    if exits is not None:
+        print(f"{args.model}: what leaves the layers {', '.join(map(str, exits))}, in {out / 'shortcuts'}")
     return 0
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linear_shortcuts.commands.arguments import Command, add_model, add_seed, load_asked
+from linear_shortcuts.commands.arguments import EVEN, Command, add_model, add_seed, asked_exits, load_asked
 
 if TYPE_CHECKING:
     from linear_shortcuts.decoding import Generated, Shortcuts
@@ -38,7 +38,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--new-tokens", type=int, default=64, metavar="N", help="at most (default: 64)")
     parser.add_argument("--shortcuts", type=Path, metavar="FOLDER", help="what the two other methods need")
     parser.add_argument("--calibrate", type=Path, metavar="FILE", help="fit them first, on a text in UTF-8")
-    parser.add_argument("--exits", metavar="I,J", help="layers that may be left at (default: three, evenly spaced)")
+    parser.add_argument(
+        "--exits", default=EVEN, metavar="I,J", help="layers that may be left at (default: even, three)"
+    )
     parser.add_argument("--fill", choices=FILLS, default="kv_map", help="default: kv_map")
     parser.add_argument(
         "--confidence", type=float, default=0.5, metavar="LAMBDA", help="0 leaves soon, 1.2 never (default: 0.5)"
@@ -47,6 +49,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_seed(parser, "the draws")
     parser.add_argument(
         "--measure", action="store_true", help="time checks first, so that as many guesses are checked as pay here"
+    )
+    parser.add_argument(
+        "--lookup", action="store_true", help="self-speculative: guess what followed the last tokens before, too"
     )
     parser.add_argument("--show-layers", action="store_true", help="shade every token by the blocks that made it")
 
@@ -73,6 +78,7 @@ def _run(args: argparse.Namespace) -> int:
         fill=args.fill,
         confidence=args.confidence,
         costs=check_costs(model) if args.measure else FLAT,
+        lookup=args.lookup,
         temperature=args.temperature,
         seed=args.seed,
         stops=[] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id],
@@ -101,19 +107,8 @@ def _shortcuts(args: argparse.Namespace, model: LanguageModel, tokenizer: Any) -
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot read {args.calibrate} as text ({error}); give a file in UTF-8") from error
         rows = rows_of(tokenizer, [text], min(ROW, model.max_tokens or ROW))
-        calibrate(model, rows, exits=_exits(args.exits, model.layers)).save(args.shortcuts)
+        calibrate(model, rows, exits=asked_exits(args.exits, model.layers)).save(args.shortcuts)
     return Shortcuts.load(args.shortcuts, model, made_by="linear-shortcuts generate --calibrate FILE")
-
-
-def _exits(asked: str | None, layers: int) -> list[int]:
-    from linear_shortcuts.files import InputError
-
-    if asked is None:
-        return sorted({layers * part // 4 for part in (1, 2, 3)} - {0})
-    try:
-        return sorted({int(layer) for layer in asked.split(",")})
-    except ValueError:
-        raise InputError(f"--exits is {asked!r}; give layers, such as 10,20") from None
 
 
 class Writer:

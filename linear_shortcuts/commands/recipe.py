@@ -7,13 +7,14 @@ large model, are gone in the end. A killed run is taken up where it was.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from tqdm import tqdm
 
+from linear_shortcuts.decoding import check_exits, fit_exits
 from linear_shortcuts.files import InputError, Partial, artifacts
 from linear_shortcuts.files.cards import check_replaceable
 from linear_shortcuts.maps import LayerMaps, fitting, linear_maps
@@ -36,6 +37,7 @@ class Recipe:
     targets: Literal["all", "last"] = "all"  # every pair of layers, or only the maps to the last one
     positions: extraction.Positions = "sampled"  # one token of each sentence, or all
     parts: bool = False  # and a matrix that stands in for each sub-step of every block
+    exits: Sequence[int] | None = None  # layers that generation may leave at, for which shortcuts are fitted
     tokens_per_batch: int = extraction.TOKENS_PER_BATCH
 
 
@@ -49,14 +51,17 @@ def fit_text(
 ) -> LayerMaps:
     """Fit the matrices between a model's layers on some text, into folder/layers; progress is told to `bar`.
 
-    Those of parts go into folder/submodules. described: the tokenizer, as `text.tokens.describe_tokenizer` has it.
+    Those of parts go into folder/submodules, and what early exit needs of the exits asked for into folder/shortcuts.
+    described: the tokenizer, as `text.tokens.describe_tokenizer` has it.
 
     Returns the former with their card. Raises `InputError` for a text with fewer sentences than the recipe asks for,
-    or fewer vectors than the model is wide, for parts of a model of which they are not known, and for a folder where
-    something else would be lost.
+    or fewer vectors than the model is wide, for parts of a model of which they are not known, for exits that it cannot
+    be left at, and for a folder where something else would be lost.
     """
     if recipe.parts and not model.family.steps:
         raise InputError(f"{model.name} was read by structure, so the parts of its blocks are not known; fit no parts")
+    if recipe.exits is not None:
+        check_exits(recipe.exits, model)
     check_folder(folder)
     work = folder / WORK
     read, card = _read(model, tokenizer, described, recipe, work, bar)
@@ -64,13 +69,17 @@ def fit_text(
     _fit(model, states, recipe, work, folder / "layers", bar)
     if recipe.parts:
         _fit_parts(model, states, work, folder / "submodules", bar)
+    if recipe.exits is not None:
+        asked = {"states": states.fingerprint, "device": model.device.type}
+        with Partial("exits", "train", asked, root=work, code=__file__) as partial:
+            fit_exits(model, states, read, partial, exits=recipe.exits, bar=bar).save(folder / "shortcuts")
     shutil.rmtree(work)
     return LayerMaps.load(folder / "layers", model)
 
 
 def check_folder(folder: Path) -> None:
     """Raise `InputError` where maps cannot be fitted into a folder, or would take the place of something else."""
-    for name in ("layers", "submodules"):
+    for name in ("layers", "submodules", "shortcuts"):
         check_replaceable(folder / name)
 
 

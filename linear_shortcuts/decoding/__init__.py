@@ -15,6 +15,11 @@ from linear_shortcuts._door import door
 if TYPE_CHECKING:
     from linear_shortcuts.decoding.calibration import calibrate as calibrate, rows_of as rows_of
     from linear_shortcuts.decoding.costs import check_costs as check_costs
+    from linear_shortcuts.decoding.exit_fits import (
+        check_exits as check_exits,
+        fit_exits as fit_exits,
+        spread_exits as spread_exits,
+    )
     from linear_shortcuts.decoding.full import Step as Step
     from linear_shortcuts.decoding.generation import FLAT as FLAT, Generated as Generated, generate as generate
     from linear_shortcuts.decoding.packaging import package as package

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from linear_shortcuts.decoding.exit_fits import FITTED_FILLS, AffineFit, ExitFit, check_exits
 from linear_shortcuts.decoding.projections import Projections
-from linear_shortcuts.decoding.short_list import most_frequent
 from linear_shortcuts.decoding.shortcuts import Shortcuts, stack_of
-from linear_shortcuts.decoding.stack import Affine, Stack
+from linear_shortcuts.decoding.stack import Stack
 from linear_shortcuts.files import InputError
-from linear_shortcuts.maps.regression import Moments
 from linear_shortcuts.models import LanguageModel
 from linear_shortcuts.states import SequenceRecorder
-from linear_shortcuts.text import encode
+from linear_shortcuts.text import encode, tokens
 
 SKIPPED = 8  # first tokens of a row: attention rests on them, and their states are like no others
 ROWS_AT_ONCE = 4
@@ -39,7 +37,7 @@ def calibrate(
     draft_middle: int | None = None,
     draft_levels: int = 3,
     short_list: int = 8192,
-    fills: Sequence[str] = ("map", "kv_map"),
+    fills: Sequence[str] = FITTED_FILLS,
 ) -> Shortcuts:
     """Fit what early exit and self-speculation need.
 
@@ -55,40 +53,29 @@ def calibrate(
     middle = max(draft_layer, 2 * model.layers // 3) if draft_middle is None else draft_middle
     _check(model, rows, exits, draft_layer, middle, draft_levels)
     projections = Projections(stack) if exits and "kv_map" in fills else None
-    fits = {f"draft.{level}": _Fit(model.width * (level + 3)) for level in range(draft_levels)}
-    fits |= {f"exit.{layer}": _Fit(model.width) for layer in exits}
+    drafts = [AffineFit(model.width * (level + 3)) for level in range(draft_levels)]
+    fits = [ExitFit(layer, stack.layers, model.width, fills) for layer in exits]
     starts = range(0, len(rows), ROWS_AT_ONCE)
     for start in tqdm(starts, desc=f"{model.name}: calibrate", unit="batch", disable=None):
         states, made = _watch(model, rows[start : start + ROWS_AT_ONCE], projections, stack)
         read = states[-1]
         for module in stack.head[:-1]:
             read = module(read)
-        for level in range(draft_levels):
+        for level, draft in enumerate(drafts):
             drafted = [_behind(states[draft_layer], up, level + 1) for up in range(level + 1)]
             above = [_behind(states[layer], level + 1, level + 1) for layer in (middle, -1)]
-            fits[f"draft.{level}"].update([*drafted, *above], [_behind(read, 0, level + 1)])
-        for layer in exits:
-            targets = states[layer + 1 :] if "map" in fills else states[-1:]
-            fits[f"exit.{layer}"].update(
-                [_behind(states[layer], 0, 0)],
-                [_behind(value, 0, 0) for value in [*targets, *chain.from_iterable(made[layer:])]],
-            )
-    maps = {f"draft.{level}": fits[f"draft.{level}"].solve()[0] for level in range(draft_levels)}
-    for layer in exits:
-        solved = fits[f"exit.{layer}"].solve()
-        later = range(layer + 1, stack.layers + 1) if "map" in fills else range(stack.layers, stack.layers + 1)
-        to, rest = dict(zip(later, solved, strict=False)), iter(solved[len(later) :])
-        maps[f"exit.{layer}"] = to.pop(stack.layers)
-        maps |= {f"map.{layer}.{target}": affine for target, affine in to.items()}
-        if projections is not None:
-            for block in range(layer, stack.layers):
-                parts = [next(rest) for _ in projections.found[block]]
-                maps[f"kv_map.{layer}.{block}"] = _one_after_the_other(parts)
-    listed = most_frequent(
-        torch.bincount(rows.flatten(), minlength=model.vocabulary), min(short_list, model.vocabulary)
-    )
-    fit = {"rows": len(rows), "tokens": rows.shape[1], "skipped": SKIPPED}
-    return Shortcuts.of(model, maps, listed, draft_layer, middle, fit)
+            draft.update([*drafted, *above], [_behind(read, 0, level + 1)])
+        if fits:
+            flat = [_behind(value, 0, 0) for value in states]
+            parts = [[_behind(value, 0, 0) for value in block] for block in made]
+        for fit in fits:
+            fit.update(flat, parts)
+    maps = {f"draft.{level}": draft.solve()[0] for level, draft in enumerate(drafts)}
+    for fit in fits:
+        maps |= fit.maps()
+    listed = tokens.most_frequent(torch.bincount(rows.flatten(), minlength=model.vocabulary), short_list)
+    on = {"rows": len(rows), "tokens": rows.shape[1], "skipped": SKIPPED}
+    return Shortcuts.of(model, maps, listed, on, draft_layer, middle)
 
 
 def rows_of(tokenizer: Any, texts: Iterable[str], tokens: int) -> Tensor:
@@ -104,28 +91,6 @@ def rows_of(tokenizer: Any, texts: Iterable[str], tokens: int) -> Tensor:
     if not rows:
         raise InputError(f"no text has {tokens} tokens, which make a row; give longer ones")
     return torch.tensor(rows)
-
-
-class _Fit:
-    """Least squares with intercept of some targets on sources that stand one after the other."""
-
-    def __init__(self, width: int) -> None:
-        self.width, self.sizes = width, list[int]()
-        self.moments: Moments | None = None
-
-    def update(self, sources: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
-        """Fold in rows (m, …) of the same tokens."""
-        self.sizes = [target.shape[1] for target in targets]
-        if self.moments is None:
-            self.moments = Moments(self.width + 1, sum(self.sizes), device=sources[0].device)
-        source = torch.cat([*sources, torch.ones_like(sources[0][:, :1])], dim=1)
-        self.moments.update(source.float(), torch.cat([*targets], dim=1).float())
-
-    def solve(self) -> list[Affine]:
-        """The map to each target."""
-        assert self.moments is not None
-        matrices = self.moments.solve().matrices[0].float().split(self.sizes)
-        return [Affine(matrix[:, :-1].contiguous(), matrix[:, -1].contiguous()) for matrix in matrices]
 
 
 def _behind(values: Tensor, up: int, level: int) -> Tensor:
@@ -145,11 +110,6 @@ def _watch(
     return recorder.states, made
 
 
-def _one_after_the_other(parts: Sequence[Affine]) -> Affine:
-    biases = [part.bias for part in parts if part.bias is not None]
-    return Affine(torch.cat([part.weight for part in parts]), torch.cat(biases))
-
-
 def _check(
     model: LanguageModel, rows: Tensor, exits: Sequence[int], draft_layer: int, draft_middle: int, draft_levels: int
 ) -> None:
@@ -165,9 +125,7 @@ def _check(
         )
     if draft_levels < 1:
         raise InputError(f"draft_levels is {draft_levels}; a draft looks one token ahead or more")
-    for layer in exits:
-        if not 0 < layer < model.layers:
-            raise InputError(f"exits name layer {layer}; {model.name} can be left at the layers 1..{model.layers - 1}")
+    check_exits(exits, model)
     longest = model.max_tokens
     if longest is not None and rows.shape[1] > longest:
         raise InputError(f"rows have {rows.shape[1]} tokens, but {model.name} reads {longest} at most")

@@ -14,8 +14,8 @@ from linear_shortcuts.decoding.choice import Choice, Sampler, greedy
 from linear_shortcuts.decoding.early_exit import early_exit, threshold
 from linear_shortcuts.decoding.filling import WAYS, Guesses, Waiting, Way
 from linear_shortcuts.decoding.full import Step, full, full_batch
+from linear_shortcuts.decoding.lookup import Lookup
 from linear_shortcuts.decoding.projections import Projections
-from linear_shortcuts.decoding.short_list import ShortList
 from linear_shortcuts.decoding.shortcuts import Shortcuts, stack_of
 from linear_shortcuts.decoding.speculation import speculative
 from linear_shortcuts.decoding.stack import Stack, new_cache
@@ -76,6 +76,7 @@ def generate(
     whole_head: bool = False,
     width: int = 4,
     costs: Sequence[float] = FLAT,
+    lookup: bool = False,
     temperature: float = 0.0,
     seed: int = 0,
     stops: Sequence[int] = (),
@@ -87,7 +88,7 @@ def generate(
         after the other. What `self-speculative` gives is what `full` gives.
     fill, confidence, whole_head: of early exit: what later blocks are told of a token that left, see `filling`; lambda
         of the threshold, see `threshold`; whether exits choose among all tokens and not the short list.
-    width, costs: of self-speculation: see `Draft` and `speculative`.
+    width, costs, lookup: of self-speculation: see `Draft` and `speculative`; whether the text itself is asked, too.
     temperature: 0 takes the best token; above, one is drawn from the softmax of logits / temperature, of every prompt
         by its own generator; not where tokens leave early, since that would be another distribution.
     stops: tokens that end a text. tell: is called with the number of a prompt, its new tokens and their step.
@@ -99,8 +100,10 @@ def generate(
     _check(model, prompts, new_tokens, method, shortcuts, fill, confidence, temperature, costs)
     made = [Generated() for _ in prompts]
     choices = [greedy if not temperature else Sampler(temperature, seed + n) for n in range(len(prompts))]
+    short_list = None
     if shortcuts is not None:
         shortcuts = shortcuts.to(model.device, model.network.dtype)
+        short_list = None if whole_head or method != "early-exit" else shortcuts.head(stack)
     if method == "full" and len(prompts) > 1:
         _batch(stack, prompts, choices, made, new_tokens, stops, tell)
         return made
@@ -114,10 +117,10 @@ def generate(
                 projections = Projections(stack)
                 _check_sizes(shortcuts.guesses(fill), projections)
             waiting = Waiting(stack, new_cache(), fill, shortcuts.guesses(fill), projections)
-            short_list = None if whole_head else ShortList.of(stack, shortcuts.short_list)
             steps = early_exit(stack, prompt, choose, shortcuts.exit_maps(), sure, waiting, short_list)
         else:
-            steps = speculative(stack, prompt, choose, shortcuts.draft(stack, width), costs, model.max_tokens)
+            text = Lookup(prompt) if lookup else None
+            steps = speculative(stack, prompt, choose, shortcuts.draft(stack, width), costs, model.max_tokens, text)
         _one(steps, made[number], number, new_tokens, stops, tell)
     return made
 
@@ -205,6 +208,7 @@ def _check(
         raise InputError(f"method {method} needs shortcuts; fit them with calibrate")
     provenance.check_model(shortcuts.card, model, "this set of shortcuts")
     if method == "self-speculative":
+        shortcuts.check_drafts()
         if not len(costs) or min(costs) <= 0:
             raise InputError(f"costs are {list(costs)}; give the time of a check of 1, 2, … tokens, above 0")
         return

@@ -19,7 +19,7 @@ from linear_shortcuts.models import LanguageModel
 from linear_shortcuts.states import provenance
 
 FOLDER = "custom_generate"
-TRAVELLING = ("choice", "full", "short_list", "speculation", "stack", "tree")
+TRAVELLING = ("choice", "full", "lookup", "short_list", "speculation", "stack", "tree")
 
 
 def package(
@@ -30,8 +30,8 @@ def package(
     checkpoint: the folder of the model that the shortcuts were fitted for, from which others will load it.
     width, costs: see `generate`.
 
-    Raises `InputError` for shortcuts of another model, and where there is no checkpoint or something of that name
-    already.
+    Raises `InputError` for shortcuts of another model or without a draft, and where there is no checkpoint or something
+    of that name already.
     """
     provenance.check_model(shortcuts.card, model, "this set of shortcuts")
     checkpoint = Path(checkpoint)
@@ -39,6 +39,7 @@ def package(
         raise InputError(f"{checkpoint} has no config.json; give the folder of the model that is to generate by itself")
     if (checkpoint / FOLDER).exists():
         raise InputError(f"{checkpoint / FOLDER} is there already; remove it first")
+    shortcuts.check_drafts()
     paths, scale, cap = head_of(model)
     drafts = {name: affine for name, affine in shortcuts.maps.items() if name.startswith("draft.")}
     settings = {
@@ -48,7 +49,7 @@ def package(
         "cap": cap,
         "draft_layer": shortcuts.card["draft_layer"],
         "draft_middle": shortcuts.card["draft_middle"],
-        "levels": len(drafts),
+        "levels": shortcuts.drafts,
         "width": min(width, len(shortcuts.short_list)),
         "costs": list(costs),
         "longest": model.max_tokens,

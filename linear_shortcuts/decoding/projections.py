@@ -75,6 +75,15 @@ class Projections:
             for module in replaced:
                 del module.__dict__["forward"]
 
+    def made_of(self, stack: Stack, calls: Calls, states: Tensor, block: int) -> list[Tensor]:
+        """What the modules found in a block return of states (m, d) that enter it, (m, e) each.
+
+        calls: of m rows of one token each.
+        """
+        with self.record(block) as made:
+            take_keys_and_values(stack, calls, states[:, None], block, new_cache())
+        return [part[:, 0] for part in made]
+
     @contextmanager
     def record(self, block: int) -> Iterator[list[Tensor]]:
         """What the modules found in a block return meanwhile, in their order of call."""

@@ -30,9 +30,3 @@ class ShortList:
         if last.bias is not None:
             head.bias = nn.Parameter(last.bias[ids].clone(), requires_grad=False)
         return cls(ids, head)
-
-
-def most_frequent(counts: Tensor, number: int) -> Tensor:
-    """The `number` tokens that occur most, (number,) int64 in rising order; of equals the first. counts: (V,)."""
-    order = torch.argsort(counts, descending=True, stable=True)
-    return order[:number].sort().values

@@ -17,7 +17,7 @@ from linear_shortcuts.decoding.stack import Affine, Stack
 from linear_shortcuts.files import InputError, again, atomic_folder, shown, tensors as tensor_files, versions
 from linear_shortcuts.files.cards import check_replaceable, read_card
 from linear_shortcuts.files.shapes import Both, Each, Json, Numbers, Whole, check
-from linear_shortcuts.models import CONVENTION, LanguageModel
+from linear_shortcuts.models import CONVENTION, LanguageModel, pack
 from linear_shortcuts.states import provenance
 
 WEIGHTS = "shortcuts.safetensors"
@@ -55,11 +55,11 @@ class Shortcuts:
         model: LanguageModel,
         maps: Mapping[str, Affine],
         short_list: Tensor,
-        draft_layer: int,
-        draft_middle: int,
         fit: Mapping[str, Any],
+        draft_layer: int = 0,
+        draft_middle: int = 0,
     ) -> Shortcuts:
-        """Shortcuts just fitted for a model; fit: on what, as JSON can hold it."""
+        """Shortcuts just fitted for a model; fit: on what, as JSON can hold it. The layers are those of drafts."""
         card = {
             "model": dict(model.identity),
             "layers": model.layers,
@@ -86,13 +86,31 @@ class Shortcuts:
         named = [name.split(".") for name in self.maps if name.startswith(f"{way}.")]
         return {(int(i), int(j)): self.maps[f"{way}.{i}.{j}"] for _, i, j in named}
 
+    @property
+    def drafts(self) -> int:
+        """How many tokens ahead a draft looks; 0: there is none."""
+        return sum(name.startswith("draft.") for name in self.maps)
+
+    def head(self, stack: Stack) -> ShortList:
+        """The head of the short list; its weights are laid out for products with few rows, see `models.pack`."""
+        short = ShortList.of(stack, self.short_list)
+        pack(short.head)
+        return short
+
+    def check_drafts(self) -> None:
+        """Raise `InputError` where there is none."""
+        if not self.drafts:
+            raise InputError("the shortcuts have no drafts; fit them with calibrate, on rows of running text")
+
     def draft(self, stack: Stack, width: int = 4, levels: int | None = None) -> Draft:
-        """How tokens are guessed: `levels` ahead (all that were fitted, by default), see `Draft`."""
-        fitted = sum(name.startswith("draft.") for name in self.maps)
-        maps = [self.maps[f"draft.{level}"] for level in range(min(fitted, fitted if levels is None else levels))]
-        short_list = ShortList.of(stack, self.short_list)
+        """How tokens are guessed: `levels` ahead (all that were fitted, by default), see `Draft`.
+
+        Raises `InputError` where no draft was fitted.
+        """
+        self.check_drafts()
+        maps = [self.maps[f"draft.{level}"] for level in range(min(self.drafts, levels or self.drafts))]
         layer, middle = self.card["draft_layer"], self.card["draft_middle"]
-        return Draft(layer, middle, maps, short_list, min(width, len(self.short_list)))
+        return Draft(layer, middle, maps, self.head(stack), min(width, len(self.short_list)))
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Shortcuts:
         """The same on a device, in the precision of a model's own arithmetic."""
@@ -141,17 +159,17 @@ def _check(tensors: Mapping[str, Tensor], card: Mapping[str, Any], model: Langua
     if not first <= middle < layers:
         raise InputError(f"{path} drafts from the layers {first} and {middle} of {model.name}'s {layers}; {mend}")
     drafts = sum(name.startswith("draft.") and name.endswith(".weight") for name in tensors)
-    sizes: dict[str, tuple[int | str, int]] = {
-        f"draft.{level}": (d, d * (level + 3)) for level in range(max(1, drafts))
-    }
+    sizes: dict[str, tuple[int | str, int]] = {f"draft.{level}": (d, d * (level + 3)) for level in range(drafts)}
     for i in (i for i in range(1, layers) if f"exit.{i}.weight" in tensors):
         sizes |= {f"exit.{i}": (d, d), **{f"map.{i}.{j}": (d, d) for j in range(i + 1, layers)}}
         sizes |= {f"kv_map.{i}.{j}": (f"of block {j}", d) for j in range(i, layers)}
+    if not sizes:
+        raise InputError(f"{path} holds no drafts and no exits; {mend}")
     named = {f"{name}.{part}": name for name in sizes for part in ("weight", "bias")}
     if foreign := sorted(tensors.keys() - named.keys() - {SHORT_LIST}):
         raise InputError(f"{path} holds {shown(foreign[0])}, which is no map of {model.name}; {mend}")
     shape = {SHORT_LIST: Numbers("int64", "n")}
-    for name in {named[name] for name in tensors.keys() - {SHORT_LIST}} | {"draft.0"}:
+    for name in sorted({named[name] for name in tensors.keys() - {SHORT_LIST}}):
         rows, columns = sizes[name]
         shape[f"{name}.weight"] = Numbers("float32", rows, columns)
         if f"{name}.bias" in tensors:

@@ -16,6 +16,7 @@ from transformers.cache_utils import DynamicCache
 
 from linear_shortcuts.decoding.choice import Choice
 from linear_shortcuts.decoding.full import Step
+from linear_shortcuts.decoding.lookup import Lookup
 from linear_shortcuts.decoding.short_list import ShortList
 from linear_shortcuts.decoding.stack import Affine, Calls, Stack, keep, new_cache
 from linear_shortcuts.decoding.tree import Tree
@@ -50,11 +51,13 @@ def speculative(
     draft: Draft,
     costs: Sequence[float],
     most: int | None = None,
+    lookup: Lookup | None = None,
 ) -> Iterator[Step]:
     """Decode without end; of every step the tokens that held and one more.
 
     costs: the time of a check of 1, 2, … tokens, in any unit; as many as may be checked at once.
     most: tokens that the model can read; None: any number.
+    lookup: of the prompt, for a branch of guesses from the text itself where drafts may branch; None: none.
     """
     device, cache = stack.network.device, new_cache()
     calls = stack.prepare(torch.tensor([list(prompt)], device=device), 0)
@@ -63,9 +66,16 @@ def speculative(
     above, token = torch.cat([middles[0, -1], ends[0, -1]]), choose(stack.decode(ends[0, -1]))
     yield Step((token,), (stack.layers,))
     past = len(prompt)
+    if lookup is not None:
+        lookup.extend([token])
     while True:
         room = len(costs) if most is None else most - past
-        tree, states = _guess(stack, Tree([token]), above, draft, past, room, cache)
+        tree, states = guess(stack, Tree([token]), above, draft, past, room, cache)
+        if lookup is not None and stack.branches(past + len(tree.tokens) + lookup.most):
+            first = len(tree.tokens)
+            lookup.grow(tree, room - 1)
+            if draft.layer and len(tree.tokens) > first:
+                states = torch.cat([states, _enter(stack, tree, past, first, draft.layer, cache)], dim=1)
         nodes = tree.worth(costs)
         tree = tree.only(nodes)
         keep(cache, past, nodes, range(draft.layer))
@@ -75,16 +85,18 @@ def speculative(
         ends = stack.run(calls, middles, draft.middle, stack.layers, cache)
         logits = stack.decode(ends[0])
         path, made = [0], [choose(logits[0])]
-        while (held := _child(tree, path[-1], made[-1])) is not None:
+        while (held := tree.child(path[-1], made[-1])) is not None:
             path.append(held)
             made.append(choose(logits[held]))
         keep(cache, past, path)
         past, token, end = past + len(path), made[-1], path[-1]
         above = torch.cat([middles[0, end], ends[0, end]])
+        if lookup is not None:
+            lookup.extend(made)
         yield Step(tuple(made), (stack.layers,) * len(made), len(tree.tokens) - 1)
 
 
-def _guess(
+def guess(
     stack: Stack, tree: Tree, above: Tensor, draft: Draft, past: int, room: int, cache: DynamicCache
 ) -> tuple[Tree, Tensor]:
     """A tree of guesses below the root, and the states (1, nodes, d) at the draft's layer of its nodes.
@@ -137,11 +149,3 @@ def _placed(stack: Stack, tree: Tree, past: int, first: int) -> tuple[Tensor, in
     if tree.is_chain:
         return ids, past + first, None
     return ids, past + first, torch.tensor([tree.depths[first:]], device=device) + past
-
-
-def _child(tree: Tree, parent: int, token: int) -> int | None:
-    """The child of a node that guessed this token, if there is one."""
-    for node in range(parent + 1, len(tree.tokens)):
-        if tree.parents[node] == parent and tree.tokens[node] == token:
-            return node
-    return None

@@ -26,6 +26,13 @@ class Tree:
         self.parents.append(parent)
         self.chances.append(chance)
 
+    def child(self, parent: int, token: int) -> int | None:
+        """The child of a node that guessed this token, if there is one."""
+        for node in range(parent + 1, len(self.tokens)):
+            if self.parents[node] == parent and self.tokens[node] == token:
+                return node
+        return None
+
     def way(self, node: int) -> list[int]:
         """The places from a node up to the root."""
         places = [node]

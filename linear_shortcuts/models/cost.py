@@ -28,11 +28,13 @@ class Cost:
     blocks: (L, n) each block, for blocks may differ. For a causal model the sampled token alone, its past being cached;
         for a masked model the whole sentence, because every position feeds every other.
     head: one read-out at one position. jump: one product with a layer map.
+    listed: the part of the head's work that is left where an exit before the last layer chooses among few tokens only.
     """
 
     blocks: Tensor
     head: float
     jump: float
+    listed: float = 1.0
 
     def exits(self, exit_layers: Tensor, layers: int, mapping: str, *, checks: bool) -> Tensor:
         """Operations (n,) of leaving at the given layers (n,), 1..L (0: the embeddings are read out).
@@ -40,7 +42,8 @@ class Cost:
         checks: whether confidence was read out at every layer from 1 to the exit (early exit) or only there (fixed).
         The read-out of the exit itself is its prediction and is not paid twice; at layer L no map is applied.
         """
-        read_outs = exit_layers if checks else torch.ones_like(exit_layers)
+        last = (exit_layers == layers).long()
+        read_outs = last + self.listed * ((exit_layers if checks else torch.ones_like(exit_layers)) - last)
         jumps = exit_layers.clamp(max=layers - 1) if checks else (exit_layers < layers).long()
         jump = self.jump if mapping == "mat" else 0.0
         return self._up_to(exit_layers) + read_outs * self.head + jumps * jump
@@ -55,8 +58,11 @@ class Cost:
         return torch.cat([none, self.blocks.cumsum(dim=0)]).gather(0, exit_layers[None])[0]
 
 
-def count(model: LanguageModel, lengths: Tensor, positions: Tensor) -> Cost:
-    """The cost of one model on n samples of `lengths` (n,) tokens, read at `positions` (n,)."""
+def count(model: LanguageModel, lengths: Tensor, positions: Tensor, listed: int | None = None) -> Cost:
+    """The cost of one model on n samples of `lengths` (n,) tokens, read at `positions` (n,).
+
+    listed: tokens that exits before the last layer choose among; None: all.
+    """
     with _calls(model) as called, torch.inference_mode():
         model.encode(ids_of(model.network), None)
     per_token = torch.tensor([[2.0 * _block_weights(model, block, called)] for block in model.blocks]).double()
@@ -68,8 +74,12 @@ def count(model: LanguageModel, lengths: Tensor, positions: Tensor) -> Cost:
         n = lengths.double()
         meeting = 4 * heads * n if model.family.position_lambdas is None else _lambdas(model.network.config, n)
         blocks = n * (per_token + meeting)
-    head = sum(_weights(model.network.get_submodule(path)) for path in model.family.head)
-    return Cost(blocks, 2.0 * head, 2.0 * model.width * model.width)
+    modules = [model.network.get_submodule(path) for path in model.family.head]
+    head, part = sum(map(_weights, modules)), 1.0
+    if listed is not None and modules:
+        rows, width = [weight for weight in modules[-1].parameters() if weight.ndim == 2][-1].shape  # of the tokens
+        part = 1 - max(0, rows - listed) * width / head
+    return Cost(blocks, 2.0 * head, 2.0 * model.width * model.width, part)
 
 
 @contextmanager

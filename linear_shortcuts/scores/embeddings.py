@@ -97,8 +97,9 @@ def score_chunk(
     tokens_per_batch: int,
     precision: str,
     how: Exits,
+    listed: Tensor | None = None,
 ) -> dict[tuple[str, int], Tensor]:
-    """The embeddings of sentences first..last-1. States of sampled tokens and stand-ins of parts are not needed.
+    """The embeddings of sentences first..last-1. States of sampled tokens, stand-ins of parts, lists are not needed.
 
     precision: of the model's own arithmetic, see `models.arithmetic`.
     """

@@ -27,6 +27,7 @@ from linear_shortcuts.maps import LayerMaps, SubmoduleMaps
 from linear_shortcuts.models import PARTS, LanguageModel, arithmetic, stand_in_steps
 from linear_shortcuts.states import SequenceRecorder, batches
 from linear_shortcuts.text import Tokens
+from linear_shortcuts.text.tokens import most_frequent
 
 if TYPE_CHECKING:
     from linear_shortcuts.settings import Exits
@@ -77,21 +78,28 @@ class Judge:
             probabilities = log_probabilities.exp()
             return cls(probabilities, log_probabilities, torch.linalg.vecdot(probabilities, log_probabilities))
 
+    def among(self, ids: Tensor) -> Judge:
+        """What is left of the prediction if it has to be one of some tokens (k,)."""
+        return Judge.of(self.log_probabilities[:, ids])
+
     def first(self, n: int) -> Judge:
         """Of the first n samples."""
         return Judge(self.probabilities[:n], self.log_probabilities[:n], self.negative_entropy[:n])
 
 
-def read_out(logits: Tensor, full: Judge, holds: Tensor | None = None) -> Readout:
+def read_out(logits: Tensor, full: Judge, holds: Tensor | None = None, listed: Tensor | None = None) -> Readout:
     """Reduce logits (n, V) to what is kept of them; full: what the full model says about the same samples.
 
     holds: (n,) whether the guess that was decoded is a number at all; see `holding`. Logits that are none diverge too.
+    listed: (k,) the tokens, rising, that can be chosen; probabilities and KL are then among them. None: all.
     """
+    judge = full if listed is None else full.among(listed)
     with torch.autocast(logits.device.type, enabled=False):
-        log_probabilities = F.log_softmax(logits.float(), dim=-1)
+        log_probabilities = F.log_softmax((logits if listed is None else logits[:, listed]).float(), dim=-1)
         values, ids = top(log_probabilities, TOP)
+        ids = ids if listed is None else listed[ids]
         # As `kl_divergence`, but the entropy is known and the product takes the place of what is no longer needed.
-        kl = full.negative_entropy - log_probabilities.mul_(full.probabilities).sum(-1)
+        kl = judge.negative_entropy - log_probabilities.mul_(judge.probabilities).sum(-1)
     lost = ~kl.isfinite() if holds is None else ~(kl.isfinite() & holds)
     return Readout(
         ids.masked_fill(lost[:, None], NO_TOKEN).cpu(),
@@ -138,6 +146,7 @@ def score_exits(
     *,
     first: int = 0,
     at_once: int = READ_AT_ONCE,
+    listed: Tensor | None = None,
 ) -> dict[tuple[str, int], Readout]:
     """The read-outs of all mappings at all exit layers, by (mapping, layer).
 
@@ -145,6 +154,7 @@ def score_exits(
     guesses: mapping -> (k, m, d), what each mapping offers in place of h_L of the first m samples at k exit layers.
     layers: mapping -> its k exit layers; those of a mapping that is not there are 0..L-1.
     first: the number of the first sentence, for the error. at_once: logits that are held in memory together.
+    listed: (k,) the tokens, rising, that `id` and `mat` choose among before layer L; None: all.
 
     Raises `InputError` where the full model's own prediction is not finite.
     """
@@ -152,12 +162,17 @@ def score_exits(
     rows, found = max(1, at_once // model.vocabulary), []
     for start in range(0, states.shape[1], rows):
         part = {mapping: guess[:, start : start + rows] for mapping, guess in guesses.items()}
-        found.append(_score_rows(model, states[-1, start : start + rows], part, exits, first + start))
+        found.append(_score_rows(model, states[-1, start : start + rows], part, exits, first + start, listed))
     return {key: Readout.join([vars(part[key]) for part in found if key in part]) for key in found[0]}
 
 
 def _score_rows(
-    model: LanguageModel, last: Tensor, guesses: Mapping[str, Tensor], exits: Mapping[str, Sequence[int]], first: int
+    model: LanguageModel,
+    last: Tensor,
+    guesses: Mapping[str, Tensor],
+    exits: Mapping[str, Sequence[int]],
+    first: int,
+    listed: Tensor | None,
 ) -> dict[tuple[str, int], Readout]:
     """As `score_exits`, of few samples; last: (n, d), their genuine h_L. A mapping offered none of them is left out."""
     logits = model.decode(last.to(model.device))
@@ -175,7 +190,8 @@ def _score_rows(
         if not n:
             continue
         for layer, offered in zip(exits[mapping], guess.to(model.device), strict=True):
-            scores[mapping, layer] = read_out(model.decode(offered), full.first(n), holding(offered))
+            among = None if mapping in PARTS else listed
+            scores[mapping, layer] = read_out(model.decode(offered), full.first(n), holding(offered), among)
         scores[mapping, model.layers] = whole.first(n)
     return scores
 
@@ -191,11 +207,12 @@ def score_chunk(
     tokens_per_batch: int,
     precision: str,
     how: Exits,
+    listed: Tensor | None = None,
 ) -> dict[tuple[str, int], Readout]:
     """The read-outs of every mapping there is, of sentences first..last-1, from all genuine states (L + 1, n, d).
 
     precision: of the model's own arithmetic, see `models.arithmetic`; maps are applied in float32.
-    how: of how many sentences and from how many layers on parts are replaced.
+    how: of how many sentences and from how many layers on parts are replaced. listed: as in `score_exits`.
     """
     states = states[:, first:last].to(model.device)
     guesses = layer_guesses(states, layer_maps)
@@ -203,7 +220,13 @@ def score_chunk(
     some = tokens.part(first, last if how.part_sentences is None else min(last, how.part_sentences))
     with arithmetic(precision, model.device):
         parts = part_guesses(model, some, submodule_maps, tokens_per_batch, starts) if len(some) else {}
-        return score_exits(model, states, guesses | parts, dict.fromkeys(parts, starts), first=first)
+        return score_exits(model, states, guesses | parts, dict.fromkeys(parts, starts), first=first, listed=listed)
+
+
+def listed(known: Tokens, model: LanguageModel, how: Exits) -> Tensor | None:
+    """The tokens that `id` and `mat` choose among, (k,): the most frequent of known text; None where these are all."""
+    few = how.short_list
+    return None if few is None else most_frequent(known.counts(model.vocabulary), few).to(model.device)
 
 
 def spread(layers: int, most: int) -> range:

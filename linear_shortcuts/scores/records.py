@@ -42,7 +42,7 @@ _EARLY = {
     "mean_layers": Real(0),
     "relative_cost": Real(0),
 }
-_COST = {"blocks": Numbers("float64", "L", "n", least=0), "head": Real(0), "jump": Real(0)}
+_COST = {"blocks": Numbers("float64", "L", "n", least=0), "head": Real(0), "jump": Real(0), "listed": Real(0)}
 
 
 def card_of(

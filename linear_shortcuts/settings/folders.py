@@ -35,6 +35,10 @@ class Folders:
         return Path("linreg") / self.model / self.corpus / "submodules"
 
     @property
+    def shortcuts(self) -> Path:
+        return Path("linreg") / self.model / self.corpus / "shortcuts"
+
+    @property
     def r2(self) -> Path:
         return self._data / "r2.pickle"
 

@@ -121,6 +121,7 @@ class Exits:
     sentences_per_chunk: int = at_least(1)
     part_sentences: int | None = at_least(2)  # with parts replaced: the first so many; None: all
     part_layers: int = at_least(1)  # and from so many layers on at most
+    short_list: int | None = at_least(10, default=None)  # tokens that id and mat choose among; None: all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +156,15 @@ class Transfer:
     corpora: tuple[str, ...]  # others, whose runs lie beside that of `corpus`
     sentences: int = at_least(2)  # the first so many of the validation sentences
     layers: int = at_least(1)  # exits, evenly spaced, at most so many
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shortcuts:
+    """What is fitted for early exit while text is generated."""
+
+    exits: tuple[int, ...] | None  # layers that may be left at; None: three, evenly spaced
+    fills: tuple[Literal["map", "kv_map"], ...]  # for what a token did not reach; copying and recomputing need nothing
+    short_list: int = at_least(1)  # the most frequent tokens, among which an exit chooses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,6 +221,7 @@ class Params:
     early_exit: EarlyExit
     schedules: Schedules
     transfer: Transfer
+    shortcuts: Shortcuts
     bootstrap: Bootstrap
     corpora: dict[str, DocstringsCorpus | WikipediaCorpus | FileCorpus | TokensCorpus]
     registry: dict[str, Model]

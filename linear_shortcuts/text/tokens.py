@@ -43,6 +43,10 @@ class Tokens:
         """(n,) tokens of each sentence."""
         return torch.tensor([len(ids) for ids in self.sentences], dtype=torch.int64)
 
+    def counts(self, vocabulary: int) -> Tensor:
+        """(vocabulary,) how often each token occurs."""
+        return torch.bincount(torch.cat(self.sentences), minlength=vocabulary)
+
     def part(self, first: int, last: int) -> Tokens:
         """Sentences first..last-1."""
         return Tokens(self.sentences[first:last], self.positions[first:last])
@@ -319,6 +323,14 @@ def load_states_tokens(path: Path, states_card: dict[str, Any], *, made_by: str 
     if artifacts.file_sha256(path) != states_card["tokens_sha256"] or len(tokens) != states_card["sentences"]:
         raise InputError(f"{path} is not the file the hidden states were recorded from; {again(made_by)}")
     return tokens
+
+
+def most_frequent(counts: Tensor, number: int) -> Tensor:
+    """The `number` tokens that occur most, at most all, (number,) int64 in rising order; of equals the first.
+
+    counts: (V,), as `Tokens.counts` gives them.
+    """
+    return torch.argsort(counts, descending=True, stable=True)[:number].sort().values
 
 
 def check_fit(

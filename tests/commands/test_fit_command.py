@@ -1,12 +1,14 @@
 """`linear-shortcuts fit`: no params.yaml, one line at the end, and one line where it cannot."""
 
 import sys
+from pathlib import Path
 
 import pytest
 import toy
 
-from linear_shortcuts import LayerMaps, __main__
+from linear_shortcuts import LayerMaps, __main__, load_model
 from linear_shortcuts.commands.fit_command import model_name
+from linear_shortcuts.decoding import Shortcuts
 
 
 def study_in(folder):
@@ -34,9 +36,20 @@ def test_a_model_and_a_text_are_enough(tmp_path, monkeypatch, capsys):
     assert len(LayerMaps.load("linreg/gpt2/text/layers")) == 3
 
 
+def test_what_early_exit_needs_is_fitted_with_the_maps_where_it_is_asked_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(study_in(tmp_path / "study"))
+    options = ("--text", "text.txt", "--train", 200, "--validation", 60, "--exits", "even")
+    code, out, _ = run(monkeypatch, capsys, "gpt2", *options)
+    assert (code, out.splitlines()[-1]) == (0, "gpt2: what leaves the layers 1, in linreg/gpt2/text/shortcuts")
+    assert sorted(path.name for path in Path("linreg/gpt2/text").iterdir()) == ["layers", "shortcuts"]
+    assert Shortcuts.load("linreg/gpt2/text/shortcuts", load_model("gpt2", device="cpu")).exits == [1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["--exits", "2"], "exits name layer 2; gpt2 can be left at the layers 1..1"),
+        (["--exits", "half"], "--exits is 'half'; give layers, such as 10,20, or even for three of them"),
         (["--train", 900], "text.txt has 400 distinct usable sentences"),
         (["--text", "nothere.txt"], "nothere.txt does not exist; give the path of your text file"),
         (["--out", "text.txt"], "text.txt is no folder that may be written to"),

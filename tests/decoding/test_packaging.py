@@ -53,7 +53,7 @@ def test_transformers_alone_loads_it_and_the_tokens_are_the_same(packed, monkeyp
 def test_what_travels_names_nothing_of_ours(packed):
     folder = packed[0] / "custom_generate"
     sources = list(folder.glob("*.py"))
-    assert len(sources) == 7
+    assert len(sources) == 8
     for source in sources:
         imported = re.findall(r"^\s*(?:from|import) (\S+)", source.read_text(encoding="utf-8"), re.MULTILINE)
         assert not any(name.startswith("linear_shortcuts") for name in imported)

@@ -5,7 +5,7 @@ import pytest
 import tiny
 import torch
 
-from linear_shortcuts.decoding.short_list import ShortList, most_frequent
+from linear_shortcuts.decoding.short_list import ShortList
 
 
 @pytest.mark.parametrize("name", ["llama", "gptj", "gemma2", "opt, post-norm (350m)"])  # gptj's head has a bias
@@ -15,12 +15,6 @@ def test_logits_are_those_of_the_listed_tokens(name):
     short = ShortList.of(stack, torch.tensor([3, 50, 51, 90]))
     states = torch.randn(6, tiny.WIDTH)
     torch.testing.assert_close(stack.decode(states, short.head), stack.decode(states)[:, [3, 50, 51, 90]])
-
-
-def test_the_most_frequent_tokens_are_listed_and_of_equals_the_first():
-    counts = torch.tensor([0, 5, 2, 2, 9, 2])
-    assert most_frequent(counts, 4).tolist() == [1, 2, 3, 4]
-    assert most_frequent(counts, 2).tolist() == [1, 4]
 
 
 def test_a_head_that_ends_in_something_else_is_refused():

@@ -5,7 +5,7 @@ import tiny
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from linear_shortcuts.models.cost import count
+from linear_shortcuts.models.cost import Cost, count
 
 
 def counted(call):
@@ -24,6 +24,23 @@ def model(request):
 def test_the_head_costs_what_torch_counts(model):
     cost = count(model, torch.tensor([10]), torch.tensor([3]))
     assert cost.head == counted(lambda: model.decode(torch.randn(1, model.width)))
+
+
+def test_a_head_of_few_tokens_costs_less_by_the_rows_it_lacks(model):
+    cost = count(model, torch.tensor([10]), torch.tensor([3]), listed=30)
+    states = torch.randn(1, model.width)
+    whole, part = (counted(lambda n=n: torch.nn.functional.linear(states, torch.randn(n, model.width)))
+                   for n in (model.vocabulary, 30))  # fmt: skip
+    assert cost.listed * cost.head == pytest.approx(counted(lambda: model.decode(states)) - whole + part)
+    assert count(model, torch.tensor([10]), torch.tensor([3]), listed=10**6).listed == 1
+
+
+def test_exits_pay_the_whole_head_at_the_last_layer_alone():
+    layers = torch.tensor([1, 2, 3])
+    cost = Cost(torch.full((3, 3), 10.0, dtype=torch.float64), head=8.0, jump=1.0, listed=0.25)
+    fixed, early = (cost.exits(layers, 3, "mat", checks=checks).tolist() for checks in (False, True))
+    assert fixed == [10 + 2 + 1, 20 + 2 + 1, 30 + 8]
+    assert early == [10 + 2 + 1, 20 + 4 + 2, 30 + 4 + 8 + 2]
 
 
 def test_a_masked_models_block_costs_what_torch_counts_for_the_whole_sentence():

@@ -180,6 +180,26 @@ def test_few_samples_at_a_time_give_the_read_outs_of_all_at_once(exited):
         torch.testing.assert_close(readout.kl, scores[key].kl, atol=1e-5, rtol=1e-4)
 
 
+def test_a_short_list_is_all_that_id_and_mat_choose_among_before_the_last_layer(exited):
+    model, _, states, guesses, scores, _ = exited
+    listed = torch.arange(3, model.vocabulary, 4)
+    found = score_exits(model, states, guesses, listed=listed)
+    full = torch.log_softmax(model.decode(states[-1]).double(), dim=-1)
+    among = torch.log_softmax(full[:, listed], dim=-1)
+    for (mapping, layer), readout in found.items():
+        if mapping in PARTS or layer == model.layers:
+            assert all(torch.equal(value, vars(scores[mapping, layer])[name]) for name, value in vars(readout).items())
+            continue
+        own = torch.log_softmax(model.decode(guesses[mapping][layer]).double()[:, listed], dim=-1)
+        assert torch.equal(readout.top_ids[:, 0], listed[own.argmax(-1)])
+        torch.testing.assert_close(readout.kl.double(), (among.exp() * (among - own)).sum(-1), atol=1e-4, rtol=1e-3)
+        surprisal = -full.gather(1, readout.top_ids[:, :1])[:, 0]
+        torch.testing.assert_close(readout.surprisal.double(), surprisal, atol=1e-4, rtol=1e-4)
+    for key, readout in score_exits(model, states, guesses, listed=torch.arange(model.vocabulary)).items():
+        assert torch.equal(readout.top_ids, scores[key].top_ids)
+        torch.testing.assert_close(readout.kl, scores[key].kl, atol=1e-5, rtol=1e-4)
+
+
 def test_parts_of_some_sentences_from_some_layers_are_rows_of_the_full_run(exited):
     model, tokens, states, _, scores, submodule_maps = exited
     assert spread(30, 12) == range(0, 30, 3)

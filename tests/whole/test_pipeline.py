@@ -20,6 +20,7 @@ from toy import ALL, REPOSITORY, artifacts_of, run_here, run_stages, stage
 from transformers import BertForMaskedLM
 
 from linear_shortcuts import LayerMaps, load_model
+from linear_shortcuts.decoding import Shortcuts, generate
 from linear_shortcuts.files import artifacts
 from linear_shortcuts.models import load_tokenizer
 
@@ -116,6 +117,27 @@ def test_schedules_are_scored_and_drawn_with_a_table(finished, tmp_path):
     )  # the same sentences, read by another stage
     assert kl["full", 2] < 1e-6
     assert ("greedy mapped", 1) in kl
+
+
+def test_shortcuts_are_fitted_the_same_each_time_and_generation_leaves_early_by_them(finished, tmp_path):
+    folder, model, _ = finished
+    again = shutil.copytree(folder, tmp_path / "run", ignore=shutil.ignore_patterns(".work"))
+    made = again / "linreg" / model / "my-text" / "shortcuts"
+    run_here(again, model, [stage(13)])
+    first = {path.name: path.read_bytes() for path in made.iterdir()}
+    shutil.rmtree(again / "data" / ".work", ignore_errors=True)  # of a masked model there is none
+    run_here(again, model, [stage(13)])
+    assert {path.name: path.read_bytes() for path in made.iterdir()} == first
+    if "bert" in model:
+        assert first == {}
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(again)
+        network = load_model("gpt2", device="cpu")
+    shortcuts = Shortcuts.load(made, network)
+    assert sorted(shortcuts.maps) == ["exit.1", "kv_map.1.1"]
+    [text] = generate(network, [[5, 6]], new_tokens=5, method="early-exit", shortcuts=shortcuts, confidence=-1.0)
+    assert text.layers == [2, 1, 1, 1, 1]
 
 
 def test_maps_of_the_same_text_by_another_name_lose_nothing(finished, tmp_path):
