@@ -3,8 +3,8 @@
 import numpy as np
 from matplotlib.colors import to_rgb
 
-# What is left of linear RGB where one kind of cone is missing: Machado, Oliveira and Fernandes, "A physiologically-based
-# model for simulation of color vision deficiency", IEEE TVCG 15 (2009), severity 1.0.
+# What is left of linear RGB where one kind of cone is missing: Machado, Oliveira and Fernandes (2009), "A
+# physiologically-based model for simulation of color vision deficiency", IEEE TVCG 15, severity 1.0.
 VISIONS = {
     "full": np.eye(3),
     "protanopia": np.array(

@@ -108,5 +108,13 @@ def _cut(word: str) -> str:
 def _shaded(word: str, share: float, full: tuple[int, int, int], after: str = "") -> Text:
     """A word on a ground that goes from white to a full colour, the more the larger the share."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(WHITE, full, strict=True))
-    style = Style(color="white" if share > 0.7 else "black", bgcolor=f"rgb({red},{green},{blue})")
+    style = Style(color=_ink(red, green, blue), bgcolor=f"rgb({red},{green},{blue})")
     return Text(f"{set_cell_size(_cut(word), CELL)}{after}", style)
+
+
+def _ink(red: int, green: int, blue: int) -> str:
+    """Black or white, whichever is read better: by WCAG 2's contrast they are equal on a luminance of 0.179."""
+    values = (value / 255 for value in (red, green, blue))
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in values]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "black" if luminance > 0.179 else "white"

@@ -4,8 +4,11 @@ import html
 import re
 import shutil
 import subprocess
+from importlib import resources
 
+import numpy as np
 import pytest
+import vision
 
 from linear_shortcuts.peek import page, read
 
@@ -37,13 +40,29 @@ def test_a_notebook_shows_the_page_in_a_frame(found):
     assert shown.startswith("<iframe")
 
 
+@pytest.mark.parametrize("theme", [0, 1, 2], ids=["light", "dark", "print"])
+def test_every_cell_can_be_read_and_lines_are_told_apart(theme):
+    text = resources.files("linear_shortcuts.peek").joinpath("page.html").read_text(encoding="utf-8")
+    rules = [dict(re.findall(r"--(\w+): ([#.\w]+);", rule)) for rule in re.findall(r":root \{([^}]*)\}", text)]
+    own = {**rules[0], **rules[theme]}
+    for share in np.linspace(0, 1, 201):
+        ground = vision.mixed(own["shade"], own["paper"], share)
+        assert vision.contrast(ground, own["high"] if share > float(own["flip"]) else own["low"]) > 4.4
+    for name in ("shade", "mark"):
+        assert vision.contrast(own[name], own["paper"]) > 4.5
+    assert min(vision.distance(own["shade"], own["mark"], sight) for sight in vision.VISIONS) > 40
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
-def test_a_browser_draws_the_numbers_of_the_json(found, tmp_path):
-    (tmp_path / "page.html").write_text(found.to_html(), encoding="utf-8")
+def test_a_browser_draws_the_numbers_of_the_json_and_prints_every_cell(found, tmp_path):
+    printing = "<script>dispatchEvent(new Event('beforeprint'))</script></body>"
+    (tmp_path / "page.html").write_text(found.to_html().replace("</body>", printing), encoding="utf-8")
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", f"--user-data-dir={tmp_path}/own"]
     command += ["--host-resolver-rules=MAP * ~NOTFOUND", (tmp_path / "page.html").as_uri()]
     drawn = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
-    cells = [CELL.fullmatch(html.unescape(label)).groups() for label in re.findall(r'aria-label="(mat, [^"]*)"', drawn)]
+    labels, printed = (re.findall(r'aria-label="(mat, [^"]*)"', part) for part in drawn.split('<div id="paper">'))
+    assert sorted(printed) == sorted(labels)
+    cells = [CELL.fullmatch(html.unescape(label)).groups() for label in labels]
     data = found.as_dict()
     own = data["lenses"]["mat"]
     word = {int(token): text for token, text in data["words"].items()}

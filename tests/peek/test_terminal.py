@@ -3,7 +3,9 @@
 import io
 import re
 
+import numpy as np
 import pytest
+import vision
 from rich.console import Console
 
 from linear_shortcuts.peek import read, terminal
@@ -32,6 +34,16 @@ def test_every_cell_is_there_and_no_line_is_wider_than_the_screen(found, width):
         for own, answer in zip(row, found.answers, strict=True)
     )
     assert sorted(words) == expected
+
+
+@pytest.mark.parametrize("full", [terminal.BLUE, terminal.ORANGE])
+def test_every_shade_can_be_read_and_more_is_told_from_less(full):
+    for share in np.linspace(0, 1, 101):
+        style = terminal._shaded("word", float(share), full).style
+        ground = np.array(style.bgcolor.triplet) / 255
+        assert vision.contrast(ground, style.color.name) > 4.5
+    more, less = (np.array(color) / 255 for color in (terminal.BLUE, terminal.ORANGE))
+    assert min(vision.distance(more, less, sight) for sight in vision.VISIONS) > 40
 
 
 def test_one_word_shows_its_best_with_probabilities(found):
