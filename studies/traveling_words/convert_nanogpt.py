@@ -25,9 +25,11 @@ def main() -> None:
     args = parser.parse_args()
 
     from linear_shortcuts.files import atomic_folder
+    from linear_shortcuts.files.cards import check_replaceable
     from linear_shortcuts.models import load_tokenizer
     from traveling_words import nanogpt
 
+    check_replaceable(args.to)
     network = nanogpt.load_network(args.checkpoint)
     tokenizer = nanogpt.load_tokenizer(args.meta) if args.meta else load_tokenizer(args.tokenizer)
     with atomic_folder(args.to) as coming:

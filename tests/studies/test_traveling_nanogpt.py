@@ -124,6 +124,10 @@ def test_the_script_writes_a_folder_that_everything_here_reads(saved, monkeypatc
     (saved / "nouns.txt").write_text("a\nb\nbad\n")
     probe = probe_block(saved / "made", 1, nouns=saved / "nouns.txt", pairs=2, k=3)
     assert {row["noun"] for row in probe.keys} == {"a", "b"}
+    with pytest.raises(SystemExit) as ended:  # nothing of a user's is written over
+        runpy.run_path(str(script), run_name="__main__")
+    assert ended.value.code == 2
+    assert "made holds config.json, which would be lost" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -133,6 +137,12 @@ def test_the_script_writes_a_folder_that_everything_here_reads(saved, monkeypatc
         (lambda saved: saved["model_args"].pop("n_head"), "`model_args` lacks n_head"),
         (lambda saved: saved["model_args"].update(n_layer=3), "has none for transformer.h.2.attn.c_attn.weight where"),
         (lambda saved: saved["model_args"].update(vocab_size=13), r"has \(12, 8\) for lm_head.weight where its"),
+        (lambda saved: saved["model_args"].update(vocab_size=10**12), "where its `model_args` say"),  # 30 TB
+        (lambda saved: saved["model_args"].update(n_head=3), "claims 2 blocks of width 8 with 3 heads"),
+        (lambda saved: saved["model_args"].update(n_layer=10**6), "claims 1,000,000 blocks"),
+        (lambda saved: saved.update(model_args=None), "`model_args` holds None, not a mapping"),
+        (lambda saved: saved.update(model=[1]), "`model` holds a list, not a mapping"),
+        (lambda saved: saved["model"].update({"transformer.ln_f.weight": 1}), "no weights in transformer.ln_f.weight"),
     ],
 )
 def test_another_file_is_refused_in_one_line(tmp_path, change, problem):
@@ -152,9 +162,14 @@ def test_nothing_in_a_checkpoint_is_run(tmp_path):
     torch.save({**checkpoint(bias=True), "config": Hostile()}, tmp_path / "ckpt.pt")
     with pytest.raises(InputError, match="ckpt.pt"):
         load_network(tmp_path / "ckpt.pt")
-    (tmp_path / "meta.pkl").write_bytes(pickle.dumps({"stoi": {"ab": 0}}))
-    with pytest.raises(InputError, match="more than single characters"):
-        load_characters(tmp_path / "meta.pkl")
+    for table, problem in (
+        ({"ab": 0}, "more than single characters"),
+        ({"a": 0, "b": 5}, "does not number"),
+        ({"a": "0"}, "does not number"),
+    ):
+        (tmp_path / "meta.pkl").write_bytes(pickle.dumps({"stoi": table}))
+        with pytest.raises(InputError, match=problem):
+            load_characters(tmp_path / "meta.pkl")
 
 
 def test_one_call_probes_a_block_and_says_of_every_token_its_text_and_its_id(repository):

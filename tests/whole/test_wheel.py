@@ -1,5 +1,6 @@
 """What `pip install linear-shortcuts` gives: every room, the command, and the lines that README and rooms show."""
 
+import email
 import os
 import re
 import shutil
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from linear_shortcuts.commands.command_line import COMMANDS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LAYERS, WIDTH = 6, 128  # of the shipped tiny-gpt2
@@ -44,7 +47,7 @@ main()
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     source = tmp_path_factory.mktemp("source")  # setuptools leaves folders beside what it builds
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "LICENSE"):
         shutil.copy(REPOSITORY / name, source)
     shutil.copytree(
         REPOSITORY / "linear_shortcuts", source / "linear_shortcuts", ignore=shutil.ignore_patterns("__pycache__")
@@ -70,6 +73,12 @@ def test_the_wheel_holds_every_file_of_the_library_and_nothing_else(wheel):
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         [entry] = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
         assert "linear-shortcuts = linear_shortcuts.commands.command_line:main" in archive.read(entry).decode()
+        [metadata] = [name for name in archive.namelist() if name.endswith("METADATA")]
+        page = email.message_from_bytes(archive.read(metadata)).get_payload()
+    assert re.findall(r"^    linear-shortcuts (\w+)", page, re.MULTILINE) == [command.name for command in COMMANDS]
+    links = re.findall(r"\]\(([^)]+)\)", page.replace("\n", " "))
+    assert links
+    assert all(link.startswith("https://") for link in links)
     library = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "linear_shortcuts").rglob("*.py")}
     assert names == library | {"linear_shortcuts/py.typed", "linear_shortcuts/peek/page.html"}
 
