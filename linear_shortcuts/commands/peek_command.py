@@ -114,7 +114,7 @@ def _print(found: Reading, args: argparse.Namespace, follow: list[int]) -> None:
         raise InputError(f"--position is {args.position}, and the text has tokens 0 to {len(found.ids) - 1}")
     for name in names[:1] if args.difference else names:
         if args.position is not None:
-            console.print(*terminal.column(found, name, args.position, args.top), sep="\n")
+            console.print(*terminal.column(found, name, args.position, args.top, console.width), sep="\n")
         elif follow:
             console.print(*terminal.ranks(found, name, follow[0], console.width), sep="\n")
         elif args.difference:

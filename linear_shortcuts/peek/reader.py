@@ -14,9 +14,9 @@ from linear_shortcuts.lenses import LensSet
 from linear_shortcuts.maps import SubmoduleMaps
 from linear_shortcuts.models import PARTS, LanguageModel
 from linear_shortcuts.peek.pieces import piece
-from linear_shortcuts.peek.reading import TOP, Cells, Reading
+from linear_shortcuts.peek.reading import DIVERGED, TOP, Cells, Reading
 from linear_shortcuts.scores import part_guesses
-from linear_shortcuts.scores.exits import top
+from linear_shortcuts.scores.exits import NO_TOKEN, holding, top
 from linear_shortcuts.states.extraction import TOKENS_PER_BATCH, extract
 from linear_shortcuts.text import Tokens, check_fit, encode
 
@@ -74,8 +74,8 @@ def read(
         name: _cells(model, [*guess, last], [*answers] if ranks else None, follow) for name, guess in guesses.items()
     }
     used = {*ids, *answers, *follow}.union(*(cells.ids.flatten().tolist() for cells in read_out.values()))
-    words = {token: piece(tokenizer, token) for token in used}
-    texts = {token: tokenizer.decode([token], clean_up_tokenization_spaces=False) for token in used}
+    words = {token: DIVERGED if token == NO_TOKEN else piece(tokenizer, token) for token in used}
+    texts = {token: tokenizer.decode([token], clean_up_tokenization_spaces=False) for token in used - {NO_TOKEN}}
     known = {name: corpus for name, corpus in fitted_on.items() if corpus}
     return Reading(model.name, text, layers, tuple(ids), answers, read_out, words, texts, known)
 
@@ -115,8 +115,9 @@ def _cells(model: LanguageModel, guesses: Sequence[Tensor], answers: list[int] |
     """What the head says of guesses at h_L, (T, d) for every row."""
     k = min(TOP, model.vocabulary)
     found = [top(_log_probabilities(model, guess), k) for guess in guesses]
-    ids = torch.stack([places for _, places in found]).cpu()
-    probabilities = torch.stack([values.exp() for values, _ in found]).cpu()
+    lost = torch.stack([~holding(guess) for guess in guesses]).cpu()
+    ids = torch.stack([places for _, places in found]).cpu().masked_fill(lost[:, :, None], NO_TOKEN)
+    probabilities = torch.stack([values.exp() for values, _ in found]).cpu().masked_fill(lost[:, :, None], torch.nan)
     wanted: list[list[int]] = [list(dict.fromkeys(follow)) for _ in range(ids.shape[1])]
     among: list[list[int]] = [[] for _ in wanted]
     if answers is not None:
@@ -125,7 +126,8 @@ def _cells(model: LanguageModel, guesses: Sequence[Tensor], answers: list[int] |
             for position, (own, answer) in enumerate(zip(wanted, answers, strict=True))
         ]
         among = [ids[:, position].unique().tolist() for position in range(ids.shape[1])]
-    return Cells(ids, probabilities, *_followed(model, guesses, wanted, among))
+    real = [[[token for token in own if token != NO_TOKEN] for own in tokens] for tokens in (wanted, among)]
+    return Cells(ids, probabilities, *_followed(model, guesses, *real))
 
 
 def _log_probabilities(model: LanguageModel, guess: Tensor) -> Tensor:
@@ -136,7 +138,7 @@ def _followed(
     model: LanguageModel, guesses: Sequence[Tensor], wanted: Sequence[Sequence[int]], among: Sequence[Sequence[int]]
 ) -> tuple[tuple[dict[int, Tensor], ...], tuple[dict[int, Tensor], ...]]:
     """For every word, the ranks (R,) of the tokens wanted there, 1 and the number of tokens that come before, and the
-    probabilities (R,) of others.
+    probabilities (R,) of others; 0 and nan where a guess diverged.
 
     What is read out is made anew, because all logits of a long sentence together would not fit into memory.
     """
@@ -145,10 +147,11 @@ def _followed(
     ranked, listed = (_padded(tokens, model.device) for tokens in (wanted, among))
     ranks, trajectories = [], []
     for guess in guesses:
-        values = _log_probabilities(model, guess)
+        values, lost = _log_probabilities(model, guess), ~holding(guess)[:, None].to(model.device)
         own = values.gather(1, ranked)
-        ranks.append(torch.stack([(values > own[:, [n]]).sum(1) + 1 for n in range(own.shape[1])], dim=1))
-        trajectories.append(values.gather(1, listed).exp())
+        before = [(values > own[:, [n]]).sum(1) + 1 for n in range(own.shape[1])]
+        ranks.append(torch.stack(before, dim=1).masked_fill(lost, 0) if before else ranked)
+        trajectories.append(values.gather(1, listed).exp().masked_fill(lost, torch.nan))
     return _by_token(torch.stack(ranks), wanted), _by_token(torch.stack(trajectories), among)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from linear_shortcuts.files import InputError
 from linear_shortcuts.peek import page
 
+DIVERGED = "diverged"  # stands where a lens says nothing, for its numbers overflowed
 TOP = 10  # tokens kept of a cell
 
 
@@ -22,6 +23,7 @@ class Cells:
 
     ids: (R, T, k) int64, best first. probabilities: (R, T, k). ranks: of every word, token -> (R,), 1 is first.
     trajectories: of every word, the probabilities (R,) of each token that is among the best at some layer.
+    Where a guess diverged, as matrices in the place of norms can, ids are -1, ranks 0 and probabilities nan.
     """
 
     ids: Tensor
@@ -57,13 +59,16 @@ class Reading:
         return f"{lens} (fitted on {self.fitted_on[lens]})" if lens in self.fitted_on else lens
 
     def cell(self, lens: str, layer: int, position: int) -> list[tuple[str, float]]:
-        """The first tokens and their probabilities at one layer and word; a position below 0 counts from the end."""
+        """The first tokens and their probabilities at one layer and word, none where the lens diverged.
+
+        A position below 0 counts from the end.
+        """
         cells, row = self.lenses[lens], self.layers.index(layer)
         pairs = zip(cells.ids[row, position].tolist(), cells.probabilities[row, position].tolist(), strict=True)
-        return [(self.words[token], probability) for token, probability in pairs]
+        return [(self.words[token], probability) for token, probability in pairs if probability == probability]
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it as JSON can hold it; probabilities to four places."""
+        """All of it as JSON can hold it; probabilities to four places, null where a lens diverged."""
         return {
             "model": self.model,
             "text": self.text,
@@ -76,7 +81,8 @@ class Reading:
                 name: {
                     "ids": cells.ids.tolist(),
                     "probabilities": [
-                        [[round(value, 4) for value in cell] for cell in row] for row in cells.probabilities.tolist()
+                        [[round(p, 4) if p == p else None for p in cell] for cell in row]
+                        for row in cells.probabilities.tolist()
                     ],
                     "ranks": [{str(token): rank.tolist() for token, rank in own.items()} for own in cells.ranks],
                 }
@@ -100,6 +106,8 @@ class Reading:
             raise InputError(f"top is {top}; give 1 to {TOP}")
         if not all(cells.trajectories):
             raise InputError("the reading has no trajectories of tokens; make it with ranks=True")
+        if bool(cells.probabilities.isnan().any()):
+            raise InputError(f"the lens {lens} diverges at some layer, which this format cannot say; export another")
         first = 1 if self.layers[0] == 0 else 0
         ids = cells.ids[first:, :, :top].tolist()
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len, set_cell_size
@@ -12,10 +12,10 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from linear_shortcuts.peek.reading import Reading
+from linear_shortcuts.peek.reading import DIVERGED, Reading
 
 CELL = 10  # columns of the screen that a word takes
+PERCENT = "{:7.1%}"
 MARK = "✓"  # stands where a word is already the final answer
 WHITE, BLUE, ORANGE = (255, 255, 255), (0, 114, 178), (213, 94, 0)  # told apart by all readers
 
@@ -46,6 +46,8 @@ def differences(reading: Reading, first: str, second: str, width: int) -> list[T
 
     def cell(row: int, column: int) -> Text:
         more = two[row][column] - one[row][column]
+        if math.isnan(more):
+            return _shaded(DIVERGED, 0, BLUE)
         return _shaded(f"{100 * more:+.1f}", min(1.0, abs(more)), BLUE if more > 0 else ORANGE)
 
     title = f"{reading.title(second)} − {reading.title(first)}: probability of the final answer, in points"
@@ -58,19 +60,25 @@ def ranks(reading: Reading, lens: str, token: int, width: int) -> list[Text | Ta
 
     def cell(row: int, column: int) -> Text:
         rank = own[column][row]
-        return _shaded(f"{rank:,}", 1 / rank, BLUE)
+        return _shaded(f"{rank:,}", 1 / rank, BLUE) if rank else _shaded(DIVERGED, 0, BLUE)
 
     return _split(reading, f"{reading.title(lens)}: the rank of {reading.words[token]} at each layer", cell, width)
 
 
-def column(reading: Reading, lens: str, position: int, top: int) -> list[Text | Table]:
-    """The first tokens of one word at every layer, with their probabilities."""
-    table = _table([str(n + 1) for n in range(top)])
-    for row, layer in enumerate(reading.layers):
-        found = reading.cell(lens, layer, position)[:top]
-        shown = [_shaded(word, p, BLUE, f"{100 * p:5.1f} %") for word, p in found]
-        table.add_row(str(layer), *shown, end_section=row == len(reading.layers) - 2)
-    return [Text(f"{reading.title(lens)}: after {reading.words[reading.ids[position]]}"), table]
+def column(reading: Reading, lens: str, position: int, top: int, width: int) -> list[Text | Table]:
+    """The first tokens of one word at every layer, with their probabilities, in as many tables as the width needs."""
+    fitting = max(1, (width - 7) // (CELL + len(PERCENT.format(1)) + 1))
+    made: list[Text | Table] = [Text(f"{reading.title(lens)}: after {reading.words[reading.ids[position]]}")]
+    for first in range(0, top, fitting):
+        places = range(first, min(first + fitting, top))
+        table = _table([str(n + 1) for n in places])
+        for row, layer in enumerate(reading.layers):
+            found = reading.cell(lens, layer, position)
+            shown = [_shaded(*found[n], BLUE, PERCENT.format(found[n][1])) for n in places if n < len(found)]
+            said = shown or [Text(DIVERGED)]
+            table.add_row(str(layer), *said, end_section=row == len(reading.layers) - 2)
+        made.append(table)
+    return made
 
 
 def _of_answers(reading: Reading, lens: str) -> list[list[float]]:
@@ -107,6 +115,7 @@ def _cut(word: str) -> str:
 
 def _shaded(word: str, share: float, full: tuple[int, int, int], after: str = "") -> Text:
     """A word on a ground that goes from white to a full colour, the more the larger the share."""
+    share = 0 if math.isnan(share) else share
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(WHITE, full, strict=True))
     style = Style(color=_ink(red, green, blue), bgcolor=f"rgb({red},{green},{blue})")
     return Text(f"{set_cell_size(_cut(word), CELL)}{after}", style)

@@ -1,15 +1,16 @@
 """A reading says what the pipeline's read-outs and the model itself say, at every layer and word."""
 
 import copy
+import json
 
 import pytest
 import torch
 from torch.testing import assert_close
 
-from linear_shortcuts import InputError
+from linear_shortcuts import InputError, SubmoduleMaps
 from linear_shortcuts.lenses import LensSet
 from linear_shortcuts.peek import read
-from linear_shortcuts.scores.exits import layer_guesses, part_guesses, score_exits
+from linear_shortcuts.scores.exits import NO_TOKEN, layer_guesses, part_guesses, score_exits
 from linear_shortcuts.states.extraction import extract
 from linear_shortcuts.text import Tokens
 
@@ -107,6 +108,29 @@ def test_a_layer_that_one_lens_does_not_read_is_left_out_of_all(small):
 def test_no_lens_is_lost_behind_a_part_of_its_name(small):
     with pytest.raises(InputError, match="a stand-in of parts is shown as mat_ffn; show the lens of that name under"):
         reading(small, lenses={"mat_ffn": small.lenses["id"]}, parts=small.parts)
+
+
+def test_a_lens_that_diverges_says_so_as_the_pipeline_does(small):
+    """Stand-ins so large that numbers overflow, as those of norms are in a deep model."""
+    large = SubmoduleMaps.of({key: 1e30 * matrix for key, matrix in small.parts.items()})
+    data, found = sentences(small), reading(small, parts=large)
+    states = extract(small.model, data, 0, len(data), 500).hidden_states
+    expected = score_exits(small.model, states, part_guesses(small.model, data, large, 500))
+    lost = 0
+    for (mapping, layer), readout in expected.items():
+        cells = found.lenses[mapping]
+        assert torch.equal(cells.ids[layer], readout.top_ids)
+        for position, token in enumerate(readout.top_ids[:, 0].tolist()):
+            away = token == NO_TOKEN
+            lost += away
+            assert (found.cell(mapping, layer, position) == []) == away
+            assert {int(ranks[layer]) == 0 for ranks in cells.ranks[position].values()} == {away}
+    assert lost
+    held = json.loads(json.dumps(found.as_dict(), allow_nan=False))  # what a browser can read
+    assert held["words"]["-1"] == "diverged"
+    lens = next(name for name, cells in found.lenses.items() if (cells.ids == NO_TOKEN).any())
+    with pytest.raises(InputError, match=f"the lens {lens} diverges at some layer"):
+        found.to_logitlenskit(lens)
 
 
 def test_a_reading_says_what_it_is(small):

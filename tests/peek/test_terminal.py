@@ -2,13 +2,16 @@
 
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 import vision
 from rich.console import Console
 
 from linear_shortcuts.peek import read, terminal
+from linear_shortcuts.peek.reading import Cells
 
 
 @pytest.fixture
@@ -47,10 +50,37 @@ def test_every_shade_can_be_read_and_more_is_told_from_less(full):
 
 
 def test_one_word_shows_its_best_with_probabilities(found):
-    lines = printed(terminal.column(found, "id", 2, 3)).splitlines()
+    lines = printed(terminal.column(found, "id", 2, 3, 200)).splitlines()
     [row] = [line for line in lines if line.strip().startswith("1 ")]
     for word, probability in found.cell("id", 1, 2)[:3]:
-        assert re.search(rf"{word} +{100 * probability:.1f} %", row)
+        assert re.search(rf"{word} +{probability:.1%}", row)
+
+
+def test_the_best_of_one_word_go_on_below_where_the_screen_ends(found):
+    text = printed(terminal.column(found, "id", 0, 10, 60), 60)
+    assert all(len(line) <= 60 for line in text.splitlines())
+    assert len(re.findall(r"\d\.\d%", text)) == 10 * len(found.layers)
+    assert {line.split()[0] for line in text.splitlines() if re.match(r" +\d ", line)} == {"0", "1", "2", "3"}
+
+
+def test_what_diverged_is_said_in_every_view(found):
+    cells = found.lenses["mat"]
+    ids, chances = cells.ids.clone(), cells.probabilities.clone()
+    ids[1], chances[1] = -1, float("nan")
+    ranks = tuple(
+        {token: own.where(torch.arange(len(own)) != 1, 0) for token, own in word.items()} for word in cells.ranks
+    )
+    lenses = {**found.lenses, "mat": Cells(ids, chances, ranks, cells.trajectories)}
+    broken = replace(found, lenses=lenses, words={**found.words, -1: "diverged"})
+    views = (
+        terminal.tables(broken, "mat", 200),
+        terminal.ranks(broken, "mat", 7, 200),
+        terminal.differences(broken, "id", "mat", 200),
+        terminal.column(broken, "mat", 0, 3, 200),
+    )
+    for number, view in enumerate(views):
+        [row] = [line for line in printed(view).splitlines() if line.strip().startswith("1 ")]
+        assert row.split()[1:] == ["diverged"] * (1 if number == 3 else len(found.ids))
 
 
 def test_ranks_of_a_word_stand_under_every_word(found):
