@@ -102,7 +102,7 @@ def cut_as_trained(tokenizer: Any, path: str | Path, revision: str | None) -> No
     from tokenizers import pre_tokenizers
 
     field = _reader(_file(path, revision)).fields.get("tokenizer.ggml.pre")
-    if field is not None and field.contents() in DIGITS_APART:
+    if field is not None and str(field.contents()) in DIGITS_APART:  # a damaged file may have a list there
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         )

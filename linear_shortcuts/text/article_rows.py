@@ -17,6 +17,7 @@ from torch import Tensor
 from linear_shortcuts.files import InputError, derive
 from linear_shortcuts.settings import FileCorpus
 from linear_shortcuts.text import corpora, docstrings
+from linear_shortcuts.text.tokens import encode
 
 IGNORED = -100  # as the library marks positions that no loss is taken of
 SHORTEST = 32  # tokens of an article that is shorter than a row; of fewer there is no context worth the name
@@ -82,7 +83,7 @@ def _encoded(articles: Iterable[str], tokenizer: Any, length: int) -> list[Seque
     texts = [article for article in articles if article.strip()]
     if not texts:
         raise InputError("the text is empty; give some articles")
-    return tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    return encode(tokenizer, texts, add_special_tokens=False)["input_ids"]
 
 
 def _pieces(ids: Sequence[int], length: int) -> list[Tensor]:

@@ -4,6 +4,7 @@ import importlib.util
 import re
 import runpy
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -66,6 +67,15 @@ def test_text_is_cut_as_the_file_says_its_vocabulary_was_made(pre, tokens, tmp_p
 def cut(file):
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) * 2 // 3])
+
+
+def test_a_name_that_is_none_cuts_as_the_library_does(monkeypatch):
+    said = SimpleNamespace(fields={"tokenizer.ggml.pre": SimpleNamespace(contents=lambda: ["smollm"])})
+    monkeypatch.setattr(gguf_files, "_file", lambda *_: "")
+    monkeypatch.setattr(gguf_files, "_reader", lambda _: said)
+    tokenizer = SimpleNamespace()
+    gguf_files.cut_as_trained(tokenizer, "x.gguf", None)
+    assert vars(tokenizer) == {}
 
 
 def test_each_thing_wrong_ends_in_one_line(tmp_path, monkeypatch):

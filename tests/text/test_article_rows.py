@@ -73,3 +73,9 @@ def test_the_draw_depends_on_the_seed_alone(tokenizers):
 def test_too_little_text_is_refused_with_the_mend(tokenizers, texts):
     with pytest.raises(InputError, match=r"give (more text|some articles)"):
         split_rows(texts, tokenizers["tiny-gpt2"], {"a": 2, "b": 2, "c": 2}, length=40, masked=False, seed=0)
+
+
+def test_text_that_is_no_unicode_is_refused(tokenizers):
+    """As a row of JSON may hold it, in an escape."""
+    with pytest.raises(InputError, match="is no valid Unicode"):
+        split_rows(["odd \ud800"], tokenizers["tiny-gpt2"], {"a": 2}, length=40, masked=False, seed=0)
