@@ -15,6 +15,7 @@ from rich.text import Text
 from linear_shortcuts.peek.reading import DIVERGED, Reading
 
 CELL = 10  # columns of the screen that a word takes
+LAYER, GAP = 7, 2  # columns that the number of a layer takes, and what stands between two words
 PERCENT = "{:7.1%}"
 MARK = "✓"  # stands where a word is already the final answer
 WHITE, BLUE, ORANGE = (255, 255, 255), (0, 114, 178), (213, 94, 0)  # told apart by all readers
@@ -67,7 +68,7 @@ def ranks(reading: Reading, lens: str, token: int, width: int) -> list[Text | Ta
 
 def column(reading: Reading, lens: str, position: int, top: int, width: int) -> list[Text | Table]:
     """The first tokens of one word at every layer, with their probabilities, in as many tables as the width needs."""
-    fitting = max(1, (width - 7) // (CELL + len(PERCENT.format(1)) + 1))
+    fitting = max(1, (width - LAYER) // (CELL + len(PERCENT.format(1)) + GAP))
     made: list[Text | Table] = [Text(f"{reading.title(lens)}: after {reading.words[reading.ids[position]]}")]
     for first in range(0, top, fitting):
         places = range(first, min(first + fitting, top))
@@ -88,7 +89,7 @@ def _of_answers(reading: Reading, lens: str) -> list[list[float]]:
 
 
 def _split(reading: Reading, title: str, cell: Callable[[int, int], Text], width: int) -> list[Text | Table]:
-    fitting = max(1, (width - 7) // (CELL + 1))
+    fitting = max(1, (width - LAYER) // (CELL + GAP))
     found: list[Text | Table] = [Text(title)]
     for first in range(0, len(reading.ids), fitting):
         columns = range(first, min(first + fitting, len(reading.ids)))

@@ -26,10 +26,11 @@ def printed(tables, width=200):
     return re.sub(r"\x1b\[[\d;]*m", "", capture.get())
 
 
-@pytest.mark.parametrize("width", [20, 40, 60, 200])
+@pytest.mark.parametrize("width", [20, 40, 51, 54, 60, 200])
 def test_every_cell_is_there_and_no_line_is_wider_than_the_screen(found, width):
     text = printed(terminal.tables(found, "mat", width), width)
     assert all(len(line) <= width for line in text.splitlines())
+    assert "…" not in text  # no cell is cut
     words = re.findall(r"(✓?)(w\d+)", "\n".join(line for line in text.splitlines() if re.match(r" +\d+ ", line)))
     expected = sorted(
         (terminal.MARK if own == answer else "", f"w{own}")
@@ -57,8 +58,9 @@ def test_one_word_shows_its_best_with_probabilities(found):
 
 
 def test_the_best_of_one_word_go_on_below_where_the_screen_ends(found):
-    text = printed(terminal.column(found, "id", 0, 10, 60), 60)
-    assert all(len(line) <= 60 for line in text.splitlines())
+    text = printed(terminal.column(found, "id", 0, 10, 63), 63)
+    assert all(len(line) <= 63 for line in text.splitlines())
+    assert "…" not in text
     assert len(re.findall(r"\d\.\d%", text)) == 10 * len(found.layers)
     assert {line.split()[0] for line in text.splitlines() if re.match(r" +\d ", line)} == {"0", "1", "2", "3"}
 
