@@ -24,7 +24,7 @@ from linear_shortcuts import InputError, load_tokenizer
 from linear_shortcuts.files import artifacts
 from linear_shortcuts.files.partial import Partial
 from linear_shortcuts.settings.params import read_params
-from tied_embeddings import clones, language_models as lm, repeats, results, text_model, trained_models
+from tied_embeddings import clones, language_models as lm, repeats, results, seed_figures, text_model, trained_models
 from tied_embeddings.clones import ClonedText, most_common_words, random_pairs, read_words, word_ids
 from tied_embeddings.dataset import IGNORED
 from tied_embeddings.text_settings import Clones, Encoder, LanguageModels, Repeats, TextTraining
@@ -572,6 +572,11 @@ def test_the_table_of_seeds_holds_a_paired_test():
     line = results.seed_table(rows).splitlines()[-1]
     assert f"| {mean:+.3f} [{low:+.3f}, {high:+.3f}] | {test.pvalue:.2g} |" in line
     assert line.endswith(" ".join(f"{one - other:+.2f}" for one, other in values) + " |")
+    [axis] = seed_figures.differences(results.seed_differences(rows)).axes
+    *_, bar, _mean, dots, zero = axis.lines
+    assert list(bar.get_xdata()) == pytest.approx([low, high])
+    assert list(dots.get_xdata()) == pytest.approx(list(values[:, 0] - values[:, 1]))
+    assert list(zero.get_xdata()) == [0, 0]
 
 
 def test_vectors_made_of_a_role_follow_it_and_no_other():

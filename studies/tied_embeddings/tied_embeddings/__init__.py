@@ -19,6 +19,6 @@ Read the modules in this order:
     clones, text_model         real text with cloned words
     language_models            the embeddings of trained language models
     text_figures, text_report  what readers see of these
-    repeats                    the experiments on text from several seeds
+    repeats, seed_figures      the experiments on text from several seeds
     trained_models             the embeddings of models that others trained, with intervals
 """

@@ -124,24 +124,31 @@ def verdict_table(rows: Rows) -> str:
     return _table(["experiment", "question", "test", "n", "estimate [95 %]", "p", ""], _blank_repeats(lines))
 
 
-def seed_table(rows: Rows) -> str:
-    """A row for each number of the repeated experiments on text: the mean of both variants, their paired difference
-    over seeds with its interval, and every seed's difference."""
-    lines = []
+def seed_differences(rows: Rows) -> list[dict[str, Any]]:
+    """For each number of the repeated experiments on text the means of both variants and their paired difference over
+    seeds: `estimate` with `low`, `high` and `p`, and `differences`, seed by seed."""
+    found = []
     for experiment, what in dict.fromkeys((row["experiment"], row["what"]) for row in rows):
         own = [row for row in rows if (row["experiment"], row["what"]) == (experiment, what)]
         untied, tied = (
             np.array([row["value"] for row in sorted(own, key=lambda row: row["seed"]) if row["variant"] == variant])
             for variant in VARIANTS
         )
-        verdict = paired(what, untied - tied)
-        lines.append(
-            [
-                experiment, what, str(len(untied)), f"{tied.mean():.3f}", f"{untied.mean():.3f}",
-                f"{verdict['estimate']:+.3f} [{verdict['low']:+.3f}, {verdict['high']:+.3f}]", f"{verdict['p']:.2g}",
-                " ".join(f"{difference:+.2f}" for difference in untied - tied),
-            ]
-        )  # fmt: skip
+        about = {"experiment": experiment, "what": what, "tied": tied.mean(), "untied": untied.mean()}
+        found.append({**about, **paired(what, untied - tied), "differences": [float(x) for x in untied - tied]})
+    return found
+
+
+def seed_table(rows: Rows) -> str:
+    """A row for each number of the repeated experiments on text, with every seed's difference."""
+    lines = [
+        [
+            row["experiment"], row["what"], str(len(row["differences"])), f"{row['tied']:.3f}", f"{row['untied']:.3f}",
+            f"{row['estimate']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]", f"{row['p']:.2g}",
+            " ".join(f"{difference:+.2f}" for difference in row["differences"]),
+        ]
+        for row in seed_differences(rows)
+    ]  # fmt: skip
     head = ["experiment", "", "seeds", "tied", "untied", "untied − tied [95 %, paired t]", "p", "seed by seed"]
     return _table(head, _blank_repeats(lines))
 
