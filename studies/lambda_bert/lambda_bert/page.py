@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lambda_bert.comparison import NAMES
 from lambda_bert.seeds import EARLY_STEPS, verdict
 from lambda_bert.settings import KEPT, Settings
 from linear_shortcuts.files import artifacts
@@ -15,9 +16,12 @@ Rows = Sequence[Mapping[str, Any]]
 
 def parts(settings: Settings) -> dict[str, str]:
     """Every part of the README, by name."""
-    ablation, kept = artifacts.load_json(settings.folders.ablation_metrics), artifacts.load_json(KEPT)
+    folders = settings.folders
+    ablation, kept = artifacts.load_json(folders.ablation_metrics), artifacts.load_json(KEPT)
+    pretraining = artifacts.load_json(folders.pretraining_metrics)
     return {
         "cost": cost(kept["cost"]),
+        "pretraining": pretraining_table(pretraining["models"], kept["speed"]["tokens_per_second"]),
         "ablation": ablation_table(ablation["means"]),
         "contrasts": contrasts(ablation["differences"]),
         "start": start(kept["start"]),
@@ -33,6 +37,20 @@ def cost(kept: Mapping[str, Any]) -> str:
 
 def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def pretraining_table(rows: Rows, speeds: Mapping[str, float]) -> str:
+    """A row a model, and before them a guess without context and the commoner label."""
+    header = ["model", "parameters", "MLM loss", "perplexity", "loss at `[MASK]`", "loss in sight", "pairs right"]
+    made = []
+    for row in rows:
+        name = row["model"]
+        size = f"{row['parameters']:,}" if "parameters" in row else ""
+        scores = [f"{row['mlm_loss']:.3f}", f"{row['perplexity']:.0f}"]
+        scores += [f"{row[key]:.3f}" for key in ("mask_loss", "visible_loss", "pair_accuracy")]
+        own = [f"{row['kept_bytes'] / 2**20:.0f} MiB", f"{speeds[name]:,.0f}"] if name in speeds else ["", ""]
+        made.append([NAMES.get(name, name), size, *scores, *own])
+    return tables.markdown([*header, "kept for the backward pass", "tokens a second"], made)
 
 
 def ablation_table(means: Rows) -> str:

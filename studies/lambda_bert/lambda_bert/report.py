@@ -12,6 +12,7 @@ from linear_shortcuts.scores import KL, Table, precision_panel, tables
 
 Found = Mapping[str, Any]
 LATE = 4  # last blocks in which attention is taken out: further down nothing can be replaced
+EVERYONE = "all sentences"  # what stage 06 calls the mean lambda in its lists
 LAMBDAS_MADE_BY = "studies/lambda_bert/06_read_lambdas.py"
 
 
@@ -107,4 +108,11 @@ def metrics(shortcuts: Table, found: Found) -> dict[str, Any]:
         },
         "spectra": [{k: v for k, v in row.items() if k != "singular_values"} for row in found["spectra"]],
         **{name: found[name] for name in ("cka", "probes", "soundness")},
+        "keys": _strongest(found["keys"]),
+        "columns": _strongest([row for row in found["columns"] if row["of"] == EVERYONE]),
     }
+
+
+def _strongest(rows: Table) -> Table:
+    """The first row of each layer."""
+    return list({row["layer"]: row for row in reversed(rows)}.values())[::-1]
