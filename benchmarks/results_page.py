@@ -1,4 +1,4 @@
-"""Write the tables of docs/RESULTS.md that are of real models from the numbers kept in docs/results/.
+"""Write the tables of docs/RESULTS.md from the numbers kept in docs/results/.
 
 Reads   docs/results/MODEL/CORPUS.json   what a run found: Precision@1 and KL by mapping and layer, r2, early exit
 Writes  docs/RESULTS.md, README.md       the parts between their `made:` comments
@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from linear_shortcuts.files import documents
 from linear_shortcuts.scores.tables import COSINE, EMBEDDING_PANELS, RECALL, markdown
 from linear_shortcuts.settings import Folders, run
@@ -22,6 +24,11 @@ from linear_shortcuts.settings import Folders, run
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE, README, KEPT = DOCS / "RESULTS.md", DOCS.parent / "README.md", DOCS / "results"
 FIGURES = ("pre", "kl", "parts_pre1", "ee_pre1", "r2_scores", "cost", "embeddings")
+SMALL = (  # runs of small models, in the order of their table
+    ("tiny-gpt2", "docstrings"),
+    ("tiny-bert", "docstrings"),
+    ("names-gpt2", "names"),
+)
 MAPPINGS = ("id", "mat", "mat_attn", "mat_ffn", "mat_ln1_ln2")
 Found = Mapping[str, Any]
 
@@ -93,7 +100,7 @@ def rounded(value: float | None) -> Any:
 
 def parts() -> dict[str, str]:
     """Every part of the page, by name: a table of exits and one of claims for each model and corpus."""
-    made = {}
+    made = {"small": small_table()}
     for path in sorted(KEPT.glob("*/*.json")):
         found = json.loads(path.read_text())
         name = f"{path.parent.name}-{path.stem}"
@@ -101,7 +108,8 @@ def parts() -> dict[str, str]:
             made[f"{name}-embeddings"] = embeddings_table(found)
             continue
         made[f"{name}-exits"] = exits_table(found)
-        made[f"{name}-claims"] = claims_table(found)
+        if (path.parent.name, path.stem) not in SMALL[:2]:  # these two are compared with the paper on other text
+            made[f"{name}-claims"] = claims_table(found)
     return made
 
 
@@ -109,6 +117,20 @@ def readme_parts(model: str = "smollm2-135m-instruct-q4", corpus: str = "docstri
     """The README's table: every sixth exit of the real model."""
     found = json.loads((KEPT / model / f"{corpus}.json").read_text())
     return {f"{model}-{corpus}-short": exits_table(found, every=2)}
+
+
+def small_table() -> str:
+    """Two rows a run of a small model: r2, Precision@1 on the way, and what early exit saves."""
+    header = ["model", "corpus", "mapping", "mean r2", "P@1 at 25 %", "at 50 %", "at 75 % depth"]
+    rows = []
+    for model, corpus in SMALL:
+        metrics = json.loads((KEPT / model / f"{corpus}.json").read_text())["metrics"]
+        for mapping in ("mat", "id"):
+            own = metrics[mapping]
+            depths = [f"{own[f'p1_{depth}']:.2f}" for depth in (25, 50, 75)]
+            saved = [percent(own[key]).replace("-", "−") for key in ("saved", "flops")]
+            rows.append([model, corpus, mapping, f"{own['r2']:.3f}".replace("-", "−"), *depths, *saved])
+    return markdown([*header, "layers saved at 95 % P@1", "operations saved there"], rows)
 
 
 def exits_table(found: Found, every: int = 1) -> str:
@@ -158,6 +180,7 @@ def claims_table(found: Found) -> str:
         mapping: [k for k in starts if precision[mapping][str(k)][0] > precision["mat"][str(k)][0]]
         for mapping in ("mat_attn", "mat_ffn", "mat_ln1_ln2")
     }
+    dynamic = {mapping: ahead_of_fixed(found, mapping) for mapping in ("mat", "id")}
     least = [k for k in starts if precision["mat_attn"][str(k)][0] == max(precision[m][str(k)][0] for m in ahead)]
     rows = [
         [
@@ -177,7 +200,12 @@ def claims_table(found: Found) -> str:
             f"`mat` {percent(metrics['mat']['saved'])}, `id` {percent(metrics['id']['saved'])}; with every read-out, "
             f"{1 - metrics['mat']['flops']:.1f} and {1 - metrics['id']['flops']:.1f} times the operations of the full "
             "model",
-            "agrees in layers, **not in cost**",
+            "agrees in layers" + (", **not in cost**" if min(metrics[m]["flops"] for m in ("mat", "id")) < 0 else ""),
+        ],
+        [
+            "dynamic exits better than fixed ones, for both mappings",
+            "; ".join(f"`{mapping}` at {of} of {asked} layers" for mapping, (of, asked) in dynamic.items()),
+            agrees(all(of == asked for of, asked in dynamic.values())),
         ],
         [
             "sub-modules of GPT-2 24: all three ahead of `mat` from about layer 7",
@@ -191,6 +219,15 @@ def claims_table(found: Found) -> str:
         ],
     ]
     return markdown(["the paper, of GPT-2 and BERT", "here", ""], rows)
+
+
+def ahead_of_fixed(found: Found, mapping: str) -> tuple[int, int]:
+    """At how many of the inner layers leaving dynamically, after as many layers on average, keeps more tokens."""
+    points = sorted((row["mean_layers"], row["precision"]) for row in found["early"][mapping])
+    fixed = {int(layer): values[0] for layer, values in found["precision"][mapping].items()}
+    asked = [layer for layer in fixed if points[0][0] < layer < max(fixed)]  # at its first point it is fixed
+    layers, kept = zip(*points, strict=True)
+    return sum(float(np.interp(layer, layers, kept)) > fixed[layer] for layer in asked), len(asked)
 
 
 def percent(share: float) -> str:

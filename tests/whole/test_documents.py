@@ -85,3 +85,18 @@ def test_the_tables_of_real_models_are_those_of_the_numbers_kept():
         page = (REPOSITORY / path).read_text(encoding="utf-8")
         assert documents.filled(page, parts, path) == page
     assert len(made["parts"]()) >= 2
+
+
+def test_what_the_results_say_of_an_encoder_is_what_is_kept():
+    made = runpy.run_path(str(REPOSITORY / "benchmarks" / "results_page.py"))
+    kept = (made["KEPT"] / "all-minilm-l6-v2").glob("*.json")
+    found = [json.loads(path.read_text()) for path in sorted(kept)]
+    said = " ".join((REPOSITORY / "docs" / "RESULTS.md").read_text(encoding="utf-8").split())
+    r2 = sorted(f"{one['r2']['mat'][5]:.2f}" for one in found)
+    cosines, recalls = (
+        sorted(one["embeddings"][panel]["mat"]["5"][0] for one in found)
+        for panel in (made["COSINE"], made["RECALL"])
+    )
+    assert f"`mat` explains {r2[0]} to {r2[1]} of the variance of single tokens, has a cosine of" in said
+    assert f"has a cosine of {cosines[0]:.2f} to {cosines[1]:.2f} and keeps only four of the ten" in said
+    assert 3.5 < 10 * recalls[0] < 10 * recalls[1] < 4.5
