@@ -1,27 +1,31 @@
-"""Write the table of the README that is of the sweep from the tracked metrics.
+"""Write the tables of the README from the tracked metrics.
 
-Reads   studies/character_embeddings/metrics/generated/metrics.json   from stage 07
-Writes  studies/character_embeddings/README.md                        the part between its `made:` comments
+Reads   studies/character_embeddings/metrics/generated/metrics.json, metrics/surnames/tables.json
+Writes  studies/character_embeddings/README.md   the parts between its `made:` comments; with --keep also tables.json
+
+After a run with `names: surnames`, --keep takes its tables into metrics/surnames/ first.
 
 Example: python studies/character_embeddings/write_results.py
 """
 
 import argparse
 
-from character_embeddings import settings as study
 from linear_shortcuts.settings import run
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--keep", action="store_true", help="take the tables of the run on the surnames first")
+    args = parser.parse_args()
 
     from character_embeddings import results
-    from linear_shortcuts.files import artifacts
     from linear_shortcuts.files.documents import fill
 
-    path = study.Folders("generated").metrics
-    fill(results.PAGE, results.parts(artifacts.load_json(path, made_by=f"{study.STUDY}/07_report.py")))
-    print(f"the sweep in {results.PAGE}, from {path}")
+    if args.keep:
+        results.keep()
+    made = results.parts()
+    fill(results.PAGE, made)
+    print(f"{len(made)} tables in {results.PAGE}")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from traveling_words.formats import latex, latex_tables, to_markdown, visible
 from traveling_words.geometry import Norm, distance_table, extremes, read_norm, token_scores
 from traveling_words.heads import probe_biases, probe_singular_vectors
 from traveling_words.nearest import Rows, nearest, rank
-from traveling_words.nouns import probe_nouns, read_nouns
+from traveling_words.nouns import probe_nouns, read_nouns, shared
 from traveling_words.projection import fit_projection
 from traveling_words.subject import Vocabulary, subject_of
 from traveling_words.tables import bias_log, bias_records, singular_log, singular_records
@@ -37,6 +37,7 @@ from traveling_words.trajectory import approach, read_phrase
 
 STUDY = Path(__file__).resolve().parents[2] / "studies" / "traveling_words"
 SCRIPTS = sorted(STUDY.glob("0*.py"))
+BY_HAND = [STUDY / f"{name}.py" for name in ("compare_distances", "follow_phrases", "write_results")]
 READABLE = ["gpt2", "gpt_neo", "opt", "llama", "mistral", "qwen2", "starcoder2"]
 HYPOTHESIS = settings(deadline=None, max_examples=40)
 seeds = st.integers(0, 2**32 - 1)
@@ -726,7 +727,7 @@ def check_mixture():
 # --- the scripts and dvc.yaml ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("script", [*SCRIPTS, *BY_HAND], ids=lambda path: path.stem)
 def test_a_script_is_a_short_recipe_whose_help_teaches(script):
     assert len(script.read_text().splitlines()) <= 60
     command = [sys.executable, "-X", "importtime", str(script), "--help"]
@@ -759,3 +760,15 @@ def test_the_readmes_example_runs(repository, monkeypatch, capsys):
     monkeypatch.chdir(repository)
     exec(compile(example, "README", "exec"), {})
     assert re.search(r"^vo 1 \[.* -> \[' into'", capsys.readouterr().out, re.MULTILINE)
+
+
+@given(seeds)
+@HYPOTHESIS
+def test_the_share_of_ids_that_two_lists_have_in_common_is_that_of_sets(seed):
+    rng = np.random.default_rng(seed)
+    a, b = (np.stack([rng.permutation(7)[:4] for _ in range(6)]).reshape(2, 3, 4) for _ in range(2))
+    expected = np.mean(
+        [len({*one} & {*other}) / 4 for one, other in zip(a.reshape(6, 4), b.reshape(6, 4), strict=True)]
+    )
+    assert shared(torch.from_numpy(a), torch.from_numpy(b)) == pytest.approx(expected)
+    assert shared(torch.from_numpy(a), torch.from_numpy(a[..., ::-1].copy())) == 1

@@ -94,8 +94,7 @@ def test_what_the_results_say_of_an_encoder_is_what_is_kept():
     said = " ".join((REPOSITORY / "docs" / "RESULTS.md").read_text(encoding="utf-8").split())
     r2 = sorted(f"{one['r2']['mat'][5]:.2f}" for one in found)
     cosines, recalls = (
-        sorted(one["embeddings"][panel]["mat"]["5"][0] for one in found)
-        for panel in (made["COSINE"], made["RECALL"])
+        sorted(one["embeddings"][panel]["mat"]["5"][0] for one in found) for panel in (made["COSINE"], made["RECALL"])
     )
     assert f"`mat` explains {r2[0]} to {r2[1]} of the variance of single tokens, has a cosine of" in said
     assert f"has a cosine of {cosines[0]:.2f} to {cosines[1]:.2f} and keeps only four of the ten" in said

@@ -114,3 +114,8 @@ def summarize(probe: dict[str, Any], nouns: Sequence[int]) -> dict[str, float]:
         "mean_update_norm": float(probe["norms"].mean()),
         "mean_sum_norm": float(probe["sum_norms"].mean()),
     }
+
+
+def shared(a: Tensor, b: Tensor) -> float:
+    """The share of the ids (..., k) of one list that stand in the other too, whatever their order; mean over lists."""
+    return float((a[..., :, None] == b[..., None, :]).any(-1).double().mean())

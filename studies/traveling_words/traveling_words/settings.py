@@ -11,6 +11,9 @@ from linear_shortcuts.settings import Model, at_least, between, known, read_para
 
 PARAMS = Path("studies/traveling_words/params.yaml")
 NOUNS = PARAMS.with_name("nouns.txt")  # a hundred common ones of English
+PHRASES = PARAMS.with_name("phrases.yaml")
+FOLLOWED = PARAMS.with_name("metrics") / "phrases.json"
+README = PARAMS.with_name("README.md")
 REGISTRY = Path("params.yaml")  # the models are those of the project
 
 
@@ -80,6 +83,13 @@ def _within(key: str, values: tuple[int, ...], number: int) -> list[int]:
     return sorted(values)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Phrases:
+    """The whole of `phrases.yaml`: what is followed in which model."""
+
+    phrases: dict[str, tuple[str, ...]]
+
+
 def read(path: Path = PARAMS) -> Settings:
     """The study's settings; every problem is an `InputError` of one line."""
     return read_settings(path, Settings)
@@ -118,6 +128,10 @@ class Folders:
     @property
     def metrics(self) -> Path:
         return STUDY / "metrics" / self.model / "metrics.json"
+
+    @property
+    def distances(self) -> Path:
+        return self.metrics.with_name("distances.json")
 
     @property
     def _data(self) -> Path:

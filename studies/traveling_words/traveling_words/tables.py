@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from traveling_words import nouns as noun_probe
@@ -29,6 +30,7 @@ CANCELS = (
     "Wq bk adds the same to the scores of all keys of a query and cancels in the softmax; only bq Wk can change what "
     "is attended to."
 )
+VECTORS = ("Wq bk", "bq Wk")  # that biases make of a head
 CANCELS_ROTARY = "With rotary positions Wq bk depends on the distance and does not cancel exactly."
 
 
@@ -268,7 +270,9 @@ def metrics(
             "used": len(nouns_card["ids"]),
             "dropped": nouns_card["dropped"],
             **{f"block_{block}": values for block, values in summary.items()},
+            "different_keys": {f"block_{block}": _variety(probe["key_ids"]) for block, probe in nouns.items()},
         },
+        "bias_norms": _bias_norms(heads),
         "share_for_99_percent": {
             matrix: {
                 f"block_{block}": float(
@@ -280,3 +284,16 @@ def metrics(
         },
         "trajectory": {"projection": path["projection"], **does_it_approach(path["approach"])},
     }
+
+
+def _variety(key_ids: Tensor) -> list[int]:
+    """Of the nearest keys (N, S, k) of nouns: how many different ones come first, by head, in order."""
+    return sorted(len(set(first.tolist())) for first in key_ids[:, :, 0].T)
+
+
+def _bias_norms(heads: Blocks) -> dict[str, list[float]]:
+    """The least and the largest norm, over heads and blocks, of the two vectors that biases make; empty without."""
+    norms = torch.cat([found["biases"]["norms"] for found in heads.values()])
+    if not norms.any():
+        return {}
+    return {name: [float(column.min()), float(column.max())] for name, column in zip(VECTORS, norms.T, strict=True)}
