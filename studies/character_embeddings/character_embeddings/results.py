@@ -47,7 +47,7 @@ def size(name: str) -> tuple[int, int]:
 
 def loss_table(models: Rows) -> str:
     """A row a model: its parameters and losses, in nats per character, beside those that were published."""
-    rows = []
+    rows: list[list[Any]] = []
     for row in models:
         losses = [f"{row[key]:.4f}" for key in ("train", "validation")]
         published = f"{PUBLISHED[row['model']]:.4f}" if row["model"] in PUBLISHED else ""
@@ -59,7 +59,7 @@ def sweep_table(cells: Mapping[tuple[int, int], Mapping[str, float]]) -> str:
     """A row a block size, a column an embedding size: mean validation loss, the least and the most."""
     blocks, embeddings = (sorted({size[place] for size in cells}) for place in (0, 1))
     header = ["characters", *(f"{number} number{'s' * (number > 1)}" for number in embeddings)]
-    rows = []
+    rows: list[list[Any]] = []
     for block in blocks:
         own = [cells[block, number] for number in embeddings]
         rows.append([block, *(f"{row['validation']:.4f} [{row['least']:.4f}–{row['most']:.4f}]" for row in own)])

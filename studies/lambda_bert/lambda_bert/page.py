@@ -42,7 +42,7 @@ def _short(value: float) -> str:
 def pretraining_table(rows: Rows, speeds: Mapping[str, float]) -> str:
     """A row a model, and before them a guess without context and the commoner label."""
     header = ["model", "parameters", "MLM loss", "perplexity", "loss at `[MASK]`", "loss in sight", "pairs right"]
-    made = []
+    made: list[list[Any]] = []
     for row in rows:
         name = row["model"]
         size = f"{row['parameters']:,}" if "parameters" in row else ""

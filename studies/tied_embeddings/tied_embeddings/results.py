@@ -127,7 +127,7 @@ def verdict_table(rows: Rows) -> str:
 def seed_differences(rows: Rows) -> list[dict[str, Any]]:
     """For each number of the repeated experiments on text the means of both variants and their paired difference over
     seeds: `estimate` with `low`, `high` and `p`, and `differences`, seed by seed."""
-    found = []
+    found: list[dict[str, Any]] = []
     for experiment, what in dict.fromkeys((row["experiment"], row["what"]) for row in rows):
         own = [row for row in rows if (row["experiment"], row["what"]) == (experiment, what)]
         untied, tied = (

@@ -50,7 +50,7 @@ def gain(row: Mapping[str, Any]) -> float:
 def phrase_table(phrases: Rows) -> str:
     """A row a phrase: where its last token stands at the first layer and at the last."""
     header = ["model, phrase", "to", "rank by logit", "cosine", "gain over the mean", "distance"]
-    rows = []
+    rows: list[list[Any]] = []
     for row in phrases:
         first, last = row["first"], row["last"]
         moved = [f"{first[key]:{form}} → {last[key]:{form}}" for key, form in (("rank", ","), ("cosine", ".2f"))]
@@ -74,7 +74,7 @@ def transform_table(metrics: Metrics) -> str:
 def noun_table(metrics: Metrics) -> str:
     """A row a probed block: how often a noun is its own nearest token, and how large what heads add to it is."""
     header = ["model", "block", "nearest key", "after one head", "after all heads", "norm of an update", "of a word"]
-    rows = []
+    rows: list[list[Any]] = []
     for name, found in metrics.items():
         word = f"{found['embeddings']['mean_norm']:.2f}"
         for block, row in blocks(found["nouns"]).items():
@@ -86,7 +86,7 @@ def noun_table(metrics: Metrics) -> str:
 def rank_table(metrics: Metrics) -> str:
     """A row a probed block: the share of its singular values that make up 99 % of their sum, mean over heads."""
     header = ["model", "block", "W_QK", "W_VO"]
-    rows = []
+    rows: list[list[Any]] = []
     for name, found in metrics.items():
         shares = {matrix: blocks(row) for matrix, row in found["share_for_99_percent"].items()}
         rows += [
