@@ -164,9 +164,24 @@ def test_the_readme_says_what_was_kept(repository):
     kept = {path.stem: json.loads(path.read_text()) for path in sorted((folder / "results").glob("*.json"))}
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert documents.filled(text, page.parts(kept), "README.md") == text
-    assert "tiny-gpt2" in kept
-    four = {r["method"]: r for r in kept["tiny-gpt2"]["worth"] if (r["blocks"], r["measure"]) == (4, "agreement")}
-    said = f"agreement at {four['fold']['value']:.2f} where nothing in their place leaves {four['drop']['value']:.2f}"
+    real = kept["smollm2-135m-instruct-q4"]
+    own = {
+        (r["text"], r["blocks"], r["method"], r["measure"]): r["value"]
+        for r in real["worth"]
+        if r["text"] == r["calibrated"]
+    }
+    cuts = {(cut["text"], cut["blocks"]): cut for cut in real["cuts"] if cut["chosen"]}
+    assert len(cuts) == 2 * 15
+    for (on, blocks), cut in cuts.items():
+        kl = {method: own[on, blocks, method, "kl"] for method in ("drop", "patch", "fold", "matrix")}
+        assert kl["fold"] < kl["patch"] < kl["drop"]
+        if blocks <= 8:
+            assert kl["matrix"] < kl["fold"]
+            assert 12 <= cut["start"] < cut["end"] <= 20
+        if blocks >= 12:
+            assert cut["start"] in (2, 3)
+    fold, drop = (own["docstrings", 4, method, "agreement"] for method in ("fold", "drop"))
+    said = f"agreement at {fold:.2f} where nothing in their place leaves {drop:.2f}"
     assert said in (repository / "README.md").read_text(encoding="utf-8")
 
 

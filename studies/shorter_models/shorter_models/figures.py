@@ -34,8 +34,10 @@ def worth_figure(table: Table, model: str) -> Figure:
                     own = [r for r in table if (r["text"], r["calibrated"], r["method"], r["measure"]) == key]
                     drawn: dict[str, Any] = {"color": color, "marker": mark, "linestyle": line, "label": method}
                     printing.line_with_band(axis, own, "blocks", "value", **drawn)
-                axis.set(xlabel="blocks left out", ylabel=label, title=f"{model}, {text}")
+                axis.set(xlabel="blocks left out" if text == texts[-1] else "", ylabel=label)
                 if measure != "agreement":
                     axis.set_yscale("log")
+            row[0].set_title(text, loc="left")
+        figure.suptitle(model)
         printing.label_below(figure, axes, len(DRAWN))
     return figure
