@@ -64,7 +64,7 @@ def test_the_tables_of_massive_activations_are_those_of_the_numbers_kept():
     assert len(parts) == 3
 
 
-@pytest.mark.parametrize("script", ["alternation", "transfer", "encoder_exits"])
+@pytest.mark.parametrize("script", ["alternation", "decoding", "transfer", "encoder_exits"])
 def test_the_tables_of_a_benchmark_s_page_are_those_of_the_numbers_kept(script):
     made = runpy.run_path(str(REPOSITORY / "benchmarks" / f"{script}.py"))
     page = made["PAGE"].read_text(encoding="utf-8")
@@ -73,10 +73,13 @@ def test_the_tables_of_a_benchmark_s_page_are_those_of_the_numbers_kept(script):
     assert len(parts) >= 2
 
 
-def test_the_table_of_decoding_is_that_of_the_prompts_kept():
-    made = runpy.run_path(str(REPOSITORY / "benchmarks" / "decoding.py"))
+def test_the_tables_of_early_exit_are_those_of_the_numbers_kept():
+    made = runpy.run_path(str(REPOSITORY / "benchmarks" / "early_exit_page.py"))
     page = made["PAGE"].read_text(encoding="utf-8")
-    assert documents.filled(page, {"decoding": made["report"](made["read"](made["KEPT"]))}, "PERFORMANCE.md") == page
+    found, listed = (json.loads(made[name].read_text()) for name in ("KEPT", "LISTS"))
+    parts = made["parts"](found) | {"lists": made["lists"](listed)}
+    assert documents.filled(page, parts, made["PAGE"]) == page
+    assert len(parts) == 5
 
 
 def test_the_tables_of_real_models_are_those_of_the_numbers_kept():
