@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from pydoc_data.topics import topics
 
@@ -117,6 +118,25 @@ def test_schedules_are_scored_and_drawn_with_a_table(finished, tmp_path):
     )  # the same sentences, read by another stage
     assert kl["full", 2] < 1e-6
     assert ("greedy mapped", 1) in kl
+
+
+def test_exits_choose_among_few_tokens_where_the_settings_say_so(finished, tmp_path):
+    folder, model, _ = finished
+    again = shutil.copytree(folder, tmp_path / "run", ignore=shutil.ignore_patterns(".work"))
+    params = yaml.safe_load((again / "params.yaml").read_text())
+    params["exits"]["short_list"] = 20
+    (again / "params.yaml").write_text(yaml.safe_dump(params))
+    run_here(again, model, [stage(8), stage(9)])
+    data = again / "data" / model / "my-text"
+    with (data / "tokens_train.pickle").open("rb") as file:
+        counts = Counter(torch.cat(pickle.load(file)["tokenized_sentences"]).tolist())
+    listed = set(sorted(counts, key=lambda token: (-counts[token], token))[:20])
+    with (data / "fixed_exits.pickle").open("rb") as file:
+        fixed = pickle.load(file)
+    for record in fixed["records"]:
+        few = record["mapping"] in ("id", "mat") and record["layer"] < 2
+        assert (set(record["top_ids"].flatten().tolist()) <= listed) == few
+    assert fixed["cost"]["listed"] < 1
 
 
 def test_shortcuts_are_fitted_the_same_each_time_and_generation_leaves_early_by_them(finished, tmp_path):
