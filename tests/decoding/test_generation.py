@@ -35,10 +35,12 @@ def test_self_speculation_gives_what_full_decoding_gives_drawn_or_best(fitted):
     for temperature in (0.0, 0.8):
         options = {"new_tokens": 15, "temperature": temperature, "seed": 4}
         wanted = generate(model, PROMPTS[:1], **options)[0]
-        found = generate(model, PROMPTS[:1], method="self-speculative", shortcuts=shortcuts, **options)[0]
-        assert found.ids == wanted.ids
-        assert found.steps + found.held == wanted.steps == 15
-        assert found.drafted > 0
+        for lookup in (False, True):
+            asked = {"method": "self-speculative", "shortcuts": shortcuts, "lookup": lookup}
+            [found] = generate(model, PROMPTS[:1], **asked, **options)
+            assert found.ids == wanted.ids
+            assert found.steps + found.held == wanted.steps == 15
+            assert found.drafted > 0
 
 
 def tied(model, prompt, found, wanted):
