@@ -1,7 +1,8 @@
 """Fit, for one model, the Jacobian lens on rows of its training text.
 
 Reads   data/MODEL/CORPUS/tokens_train.pickle              from the main pipeline's 03_tokenize.py, and the model
-Writes  studies/lenses/data/MODEL/CORPUS/jacobian/final/   lenses.safetensors and card.json; likewise penultimate/
+Writes  studies/lenses/data/MODEL/CORPUS/jacobian/final/   lenses.safetensors and card.json; likewise penultimate/, and
+        jacobian_first/ and jacobian_second/, to the final layer from either half of the rows
 
 Resumes after a kill, row of text by row of text: each takes a backward pass per coordinate, and counts when more are
 asked for. Shares the rows out to the ranks that torchrun starts.
@@ -28,7 +29,7 @@ def main() -> None:
 
     own, model, folders = start.begin(args, settings)
     rows = text.train_rows(folders.pipeline, model, settings.rows.length, settings.jacobian.rows)
-    targets = {"final": model.layers, fitted.PENULTIMATE: model.layers - 1}
+    targets = {fitted.FINAL: model.layers, fitted.PENULTIMATE: model.layers - 1}
     recipe = {"rows": rows.fingerprint, **vars(settings.rows), "precision": settings.jacobian.precision}
     with Partial("lenses/03_fit_jacobian", folders.item, recipe, ranks=own, code=__file__) as partial:
         units = [(kind, row) for row in range(len(rows.ids)) for kind in settings.jacobian.targets]
@@ -51,7 +52,7 @@ def main() -> None:
             took = [partial.note((kind, row)) for row in range(len(rows.ids))]
             how = {"text": rows.card, **vars(settings.rows), "precision": settings.jacobian.precision}
             card = fitted.card(model, "jacobian", took, **how)
-            made[kind] = jacobian.lens_set(own_rows, "jacobian", targets[kind], card)
+            made |= fitted.jacobians(own_rows, kind, targets[kind], card)
         fitted.save(folders.fitted("jacobian"), made)
         partial.forget_others()
     print(f"{args.model}: {len(made)} lenses from {len(rows.ids)} rows ({partial.resumed} resumed)")

@@ -20,7 +20,7 @@ def main() -> None:
     from lenses import randomness
     from linear_shortcuts.models import load_registered, load_registered_tokenizer
 
-    entry, folder = settings.registered(args.model), study.STUDY / "data" / "random" / args.model
+    entry, folder = settings.registered(args.model), study.DRAWN_ANEW / args.model
     network = randomness.redrawn(load_registered(entry, args.model, "cpu").network, settings.seed)
     randomness.save(network, load_registered_tokenizer(entry), folder)
     print(f"{args.model}: {sum(p.numel() for p in network.parameters()):,} random weights, in {folder}")

@@ -10,13 +10,26 @@ import pytest
 import tiny
 import torch
 
-from lenses import answers, comparison, figures, fitted, kept, page, randomness, report, settings as study, text
+from lenses import (
+    answers,
+    comparison,
+    figures,
+    fitted,
+    kept,
+    page,
+    randomness,
+    report,
+    settings as study,
+    text,
+    verdicts,
+)
 from linear_shortcuts import InputError, load_model, load_tokenizer
 from linear_shortcuts.files import artifacts, documents
 from linear_shortcuts.lenses import closed_form, jacobian
 from linear_shortcuts.lenses.closed_form import regressions
 from linear_shortcuts.lenses.lens_set import LensSet
 from linear_shortcuts.scores.latent import Item
+from linear_shortcuts.settings import Model
 from linear_shortcuts.states.extraction import extract
 from linear_shortcuts.text.tokens import Tokens
 
@@ -60,11 +73,15 @@ def found(model, states, lenses, tmp_path, monkeypatch):
     truth = torch.arange(200) % 9 - 1
     read = text.Validation(states, truth, 1 + truth.clamp(min=0), "0")
     values = {layer: comparison.at_layer(model, lenses, layer, read) for layer in (0, 2)}
+    monkeypatch.setattr(study.Settings, "registered", lambda self, model: Model(path="toy", revision=None))
     scored = {"values": values, "bytes": read.bytes, "costs": comparison.costs(lenses), "card": {"type": "gpt2"}}
     artifacts.save(folders.agreement, scored)
     items = [Item(str(n), torch.tensor([5, 6, 7 + n]), 2, [[n], [n + 1, n + 2]]) for n in range(20)]
     ranks = comparison.word_ranks(model, lenses, items, [0, 2])
-    artifacts.save(folders.latent, {"ranks": {"typo": ranks}, "words": {"typo": [2] * 20}, "layers": [0, 2]})
+    artifacts.save(
+        folders.latent,
+        {"ranks": {"typo": ranks}, "words": {"typo": [2] * 20}, "left_out": {"typo": 3}, "layers": [0, 2]},
+    )
     return report.Found(study.read(STUDY / "params.yaml"), "toy")
 
 
@@ -103,17 +120,35 @@ def test_the_page_is_made_from_what_is_kept_and_marks_what_does_not_beat_its_con
     kept.save(tmp_path / "toy" / "docstrings.json", run)
     [(model, read)] = kept.runs(tmp_path)
     assert (model, read) == ("toy", run)
-    assert "toy-summary" not in page.parts([("toy", run)])  # nothing was tuned: fitted for the sake of transfer alone
+    assert "toy-summary" in page.parts([("toy", run)])
+    elsewhere = {**run, "runs": [{**run["runs"][0], "corpus": "other"}]}  # for the sake of transfer alone
+    assert "toy-summary" not in page.parts([("toy", elsewhere)])
     summary = page.summary(run)
     assert summary.count("\n| ") == len(found.lenses) + 1
     [line] = [line for line in summary.splitlines() if line.startswith("| id")]
     assert "does not beat" not in line
     assert "| lens | all | typo |" in page.latent(run)
     assert "200 vectors" in page.costs(run)
+    r2 = {r["lens"]: r["value"] for r in made["agreement"] if (r["measure"], r["layer"]) == ("r2", "mean")}
+    [line] = [line for line in page.more(run).splitlines() if line.startswith("| affine ")]
+    assert float(line.split("|")[-2]) == pytest.approx(r2["affine"], abs=1e-3)
     weak = {**run["costs"][0], "lens": "mat", "beats_controls": False}
     assert "mat (does not beat its control)" in page.summary({**run, "costs": [weak]})
     assert report.metrics(made, ["toy"])["toy"]["affine"].keys() == {"kl", "p1"}
-    assert [r["cosine"] for r in made["floor"]] == [found.cosines[0], found.cosines[2]]
+    assert [r["cosine"] for r in made["floor"]] == [found.cosines[layer]["affine"] for layer in (0, 2)]
+    assert "| 20 (40 of 43 words) |" in page.read([("toy", run)])
+
+
+def test_a_model_of_random_weights_stands_beside_the_trained_one_and_answers_nothing(made):
+    run = kept.chosen(made, "toy")
+    [told] = run["runs"]
+    control = {**run, "runs": [{**told, "of": "toy"}]}
+    parts = page.parts([("toy", run), ("toy-random", control)])
+    assert parts["answer-4"] == page.answer([("toy", run)], 4)
+    assert "toy-random" in parts["runs"]
+    [line] = [line for line in parts["toy-random-beside"].splitlines() if line.startswith("| affine ")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")][1:]
+    assert cells[::2] == cells[1::2]  # the same run on either side
 
 
 def test_every_figure_is_drawn_from_the_tables(made):
@@ -140,7 +175,7 @@ def test_sets_in_which_no_lens_finds_a_word_are_named_and_the_others_share_a_sca
 
 
 def test_answers_are_differences_shares_and_where_they_are_decided(found, made):
-    kept_share, p1_share, floor = made["answers"]
+    kept_share, p1_share, floor, _ = made["answers"]
     assert (kept_share["lens"], kept_share["minus"], floor["minus"]) == ("low_rank_2", answers.KEPT, "affine_second")
     kl = {lens: found.agreement[lens, "kl"].mean() for lens in ("id", "mat", "low_rank_2")}
     share = (kl["low_rank_2"] - kl["id"]) / (kl["mat"] - kl["id"])
@@ -165,6 +200,54 @@ def test_the_page_shows_the_runs_that_are_kept():
     parts = page.parts(list(kept.runs(STUDY / "results")))
     assert documents.filled(text, parts, "README.md") == text
     assert {"smollm2-135m-instruct-q4-latent", "tiny-bert-summary", "tiny-gpt2-summary"} <= set(parts)
+
+
+def _run(lens, minus, **measures):
+    """A kept run that has three numbers of each measure of one difference, at two layers."""
+    known = {"lens": lens, "minus": minus, "question": 1, "n": 9, "better": 1, "worse": 0, "layers": 2}
+    records = [
+        {**known, "measure": measure, "value": value, "low": low, "high": high}
+        for measure, (low, value, high) in measures.items()
+    ]
+    cost = [{"lens": name, "seconds": 2.5} for name in ("affine", "tuned", "future", "jacobian")]
+    layers = [{"lens": name, "layer": 0, "measure": "kl", "value": 1.5} for name in ("affine", "tuned")]
+    return {"answers": records, "costs": cost, "by_layer": layers, "runs": [{"layers": [0], "corpus": "docstrings"}]}
+
+
+def test_a_verdict_says_less_more_or_undecided_as_the_interval_does():
+    less = _run("tuned", "affine", kl=(-0.3, -0.2, -0.1), p1=(-0.1, 0, 0.1))
+    more = _run("tuned", "affine", kl=(0.1, 0.2, 0.3), p1=(0.1, 0.2, 0.3))
+    said = verdicts.tuned([("a", less)])
+    assert said.startswith(
+        "**Yes.** `tuned` has less KL than `affine`, by 0.200 [0.100, 0.300] nats on a (n = 9, at 1 of 2 layers). In "
+        "Precision@1 nothing is decided between `tuned` and `affine`: 0.000 [-0.100, 0.100] on a (n = 9)."
+    )
+    assert "2.5 on a (2.5)" in said
+    both = verdicts.tuned([("a", less), ("b", more)])
+    assert both.startswith(
+        "**Not everywhere.** `tuned` has more KL than `affine`, by 0.200 [0.100, 0.300] nats on b (n = "
+    )
+    assert "; `tuned` has less KL than `affine`, by 0.200 [0.100, 0.300] nats on a" in both
+    assert verdicts.tuned([("b", more)]).startswith("**No.**")
+    assert verdicts.agreeing([("a", less), ("b", more)]).startswith(
+        "Of 2 comparisons of all 2 models 0 come out the same"
+    )
+    assert verdicts.agreeing([("a", less), ("b", less)]).endswith(
+        "1 come out the same way; the exception is Precision@1 of `tuned` − `affine`."
+    )
+    assert verdicts.jacobian([("a", less)]) == verdicts.transfer([("a", less)]) == ""
+
+
+def test_transfer_is_told_beside_the_floor_of_a_second_fit():
+    run = _run("mat@other", "mat", kl=(0.1, 0.2, 0.3))
+    floor = _run("affine_first", "affine_second", kl=(-0.1, 0, 0.1))["answers"]
+    order = _run("tuned@other", "affine@other", kl=(-0.3, -0.2, -0.1))["answers"]
+    run["answers"] = [{**record, "question": 5} for record in run["answers"] + floor + order]
+    assert verdicts.transfer([("a", run)]) == (
+        "Without loss: **no.** On a (n = 9) lenses fitted on other differ in KL from those fitted there, `mat` by "
+        "0.200 [0.100, 0.300] nats; the floor, two fits on the same text, differ, `affine` by 0.000 [-0.100, 0.100]. "
+        "There `tuned@other` differs from `affine@other` by -0.200 [-0.300, -0.100] nats."
+    )
 
 
 def test_variants_see_either_half_or_targets_of_other_rows(states):
@@ -274,6 +357,17 @@ def test_the_penultimate_target_reads_itself_as_it_is(model, tmp_path, monkeypat
     assert (list(found["jacobian"]), list(found["jacobian_penultimate"])) == ([0, 1], [0, 1, 2])
     h = torch.randn(3, model.width)
     assert torch.equal(found["jacobian_penultimate"][2].transport(h), h)
+
+
+def test_the_jacobian_lens_of_all_rows_is_the_mean_of_those_of_its_halves(model):
+    """To the last layer alone; where there is one row only there are no halves."""
+    rows, card = list(torch.randn(4, 2, model.width, model.width)), fitted.card(model, "jacobian", [SPENT])
+    made = fitted.jacobians(rows, fitted.FINAL, 3, card)
+    assert set(made) == {"final", "jacobian_first", "jacobian_second"}
+    whole, first, second = (own[1].matrix for own in made.values())
+    torch.testing.assert_close(whole, (first + second) / 2)
+    assert set(fitted.jacobians(rows, fitted.PENULTIMATE, 2, card)) == {"penultimate"}
+    assert set(fitted.jacobians(rows[:1], fitted.FINAL, 3, card)) == {"final"}
 
 
 def test_parts_made_anew_are_those_in_memory(model):

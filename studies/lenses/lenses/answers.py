@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lenses.fitted import HALVES
 from lenses.report import LATENT, Found
 from linear_shortcuts.scores import Table
 from linear_shortcuts.scores.agreement import KL
 
+ORDERED = (("tuned", "affine"), ("jacobian", "mat"))  # does their order hold where both were fitted on other text?
 KEPT = "kept"  # in place of what is subtracted: the share of what `mat` gains over `id` that a lens gains too
 
 
@@ -39,7 +42,8 @@ def asked(found: Found) -> list[Comparison]:
         *(Comparison(3, "future", "jacobian", measure) for measure in (LATENT, KL, "p1")),
         *(Comparison(4, lens, KEPT, measure) for lens in low_rank for measure in (KL, "p1")),
         *(Comparison(5, f"{lens}@{other}", lens, KL) for lens in found.lenses),
-        Comparison(5, "affine_first", "affine_second", KL),
+        *(Comparison(5, f"{lens}@{other}", f"{minus}@{other}", KL) for lens, minus in ORDERED),
+        *(Comparison(5, *halves, measure) for halves in HALVES.values() for measure in (KL, LATENT)),
     ]
     there = set(found.lenses)
     return [
@@ -75,6 +79,6 @@ def _record(found: Found, comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def decided(record: dict[str, Any], sign: int) -> int:
+def decided(record: Mapping[str, Any], sign: int) -> int:
     """1 where the interval says better, -1 where it says worse, 0 where it holds 0."""
     return sign * (int(record["low"] > 0) - int(record["high"] < 0))

@@ -24,16 +24,17 @@ def fingerprints(lenses: Mapping[str, LensSet]) -> dict[str, str]:
 
 
 def at_layer(model: LanguageModel, lenses: Mapping[str, LensSet], layer: int, read: Validation) -> dict[str, Any]:
-    """`values` by lens and measure, (n,) each; `r2` by lens; `cosine` of `affine` on two sets of rows, or None."""
+    """`values` by lens and measure, (n,) each; `r2` by lens; `cosines` of two fits on other text, by lens."""
     own = {name: lens_set[layer] for name, lens_set in lenses.items() if layer in lens_set}
     states, last = read.states[layer].to(model.device), read.states[-1].to(model.device)
     values = agreement(model, own, states, last, read.truth)
     explained = {name: r2(last, lens.transport(states)) for name, lens in own.items() if lens.target == model.layers}
-    cosine = None
-    if set(HALVES) <= set(own):
-        first, second = (own[name].factors[0].flatten().double() for name in HALVES)
-        cosine = float(torch.nn.functional.cosine_similarity(first, second, dim=0))
-    return {"values": values, "r2": explained, "cosine": cosine}
+    cosines = {}
+    for name, halves in HALVES.items():
+        if set(halves) <= set(own):
+            first, second = (own[half].factors[0].flatten().double() for half in halves)
+            cosines[name] = float(torch.nn.functional.cosine_similarity(first, second, dim=0))
+    return {"values": values, "r2": explained, "cosines": cosines}
 
 
 def costs(lenses: Mapping[str, LensSet]) -> dict[str, dict[str, Any]]:

@@ -122,11 +122,10 @@ def costs_figure(table: Table) -> Figure:
                 color, mark, _ = DRAWN[record["lens"]]
                 error = [[record["value"] - record["low"]], [record["high"] - record["value"]]]
                 point = (max(record["seconds"], 0.1), record["value"])
-                axis.errorbar(*point, yerr=error, color=color, marker=mark, markersize=5, linestyle="")
-                axis.annotate(
-                    record["lens"], point, (4, 4), textcoords="offset points", fontsize=7, color=color,
-                )  # fmt: skip
+                drawn: dict[str, Any] = {"color": color, "marker": mark, "linestyle": "", "label": record["lens"]}
+                axis.errorbar(*point, yerr=error, markersize=5, **drawn)
         axis.set(xscale="log", yscale="log", xlabel="processor seconds of the fit")
         axis.set_ylabel("mean KL to the full model (nats)")
-        axis.margins(x=0.25, y=0.12)
+        axis.margins(x=0.12, y=0.12)
+        printing.label_below(figure, axis, 4)
     return figure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import process_time
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lenses.settings import Folders, Settings
 from linear_shortcuts.files import InputError, atomic_folder, derive
-from linear_shortcuts.lenses import LensSet, closed_form
+from linear_shortcuts.lenses import LensSet, closed_form, jacobian
 from linear_shortcuts.lenses.closed_form import Part, Regression
 from linear_shortcuts.lenses.lens import Lens
 from linear_shortcuts.lenses.lens_set import lens_card
@@ -30,11 +30,11 @@ MADE_BY = {
     "jacobian": "studies/lenses/03_fit_jacobian.py",
     "tuned": "studies/lenses/04_fit_tuned.py",
 }
-# Fits of `affine` on other rows, or on targets that belong to other rows, and one that was not fitted.
-HALVES = ("affine_first", "affine_second")
+# Fits of a lens on either half of its text, `affine` on targets that belong to other rows, and one that was not fitted.
+HALVES = {lens: (f"{lens}_first", f"{lens}_second") for lens in ("affine", "jacobian")}
 SHUFFLED, RANDOM = "affine_shuffled", "affine_random"
-CONTROLS = (*HALVES, SHUFFLED, RANDOM)
-PENULTIMATE = "penultimate"  # the folder of the Jacobian lens to the layer before the last
+CONTROLS = (*HALVES["affine"], *HALVES["jacobian"], SHUFFLED, RANDOM)
+FINAL, PENULTIMATE = "final", "penultimate"  # folders of the Jacobian lens to the last layer, and to the one before
 MAT = "mat"
 VARIANTS = (MAT, "all", "first", "second", "shuffled")
 
@@ -70,7 +70,7 @@ def load(folders: Folders, groups: Iterable[str], model: LanguageModel) -> dict[
             raise InputError(f"{folder} does not exist; run {MADE_BY[group]} first")
         for path in sorted(folder.iterdir()):
             own = LensSet.load(path, model, made_by=MADE_BY[group])
-            found[{"final": "jacobian", PENULTIMATE: "jacobian_penultimate"}.get(path.name, path.name)] = own
+            found[{FINAL: "jacobian", PENULTIMATE: "jacobian_penultimate"}.get(path.name, path.name)] = own
             if path.name == PENULTIMATE:  # a state of its own target moves itself and nothing else
                 itself = {own.target: Lens(own.name, own.target, own.target, card=own.card)}
                 found["jacobian_penultimate"] = LensSet({**own, **itself}, own.card)
@@ -137,6 +137,15 @@ def lenses_of(variant: str, source: int, last: int, regression: Regression, sett
     if variant != "all":
         return {f"affine_{variant}": replace(made["affine"], name=f"affine_{variant}")}
     return {**made, RANDOM: random_lens(made["affine"], regression, settings.seed)}
+
+
+def jacobians(rows: Sequence[Tensor], kind: str, target: int, card: Mapping[str, Any]) -> dict[str, LensSet]:
+    """The lens from all rows by its folder's name, `kind`; of the one to the last layer also those from either half."""
+    half = len(rows) // 2
+    parts = {kind: rows}
+    if kind == FINAL and half:
+        parts |= dict(zip(HALVES["jacobian"], (rows[:half], rows[half:]), strict=True))
+    return {name: jacobian.lens_set(own, "jacobian", target, card) for name, own in parts.items()}
 
 
 def random_lens(affine: Lens, regression: Regression, seed: int) -> Lens:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,20 @@ from linear_shortcuts.scores import Table
 from linear_shortcuts.scores.agreement import KL
 
 Run = Mapping[str, Any]  # by the name of a table, its records of one model, rounded
+Named = Sequence[tuple[str, Run]]  # runs, each with its model, or what else it is called
 DIGITS = 4  # significant ones: more than the intervals tell
-MEASURES = (KL, "p1", "cross_entropy_bits")
+MEASURES = (KL, "p1", "cross_entropy_bits")  # at every layer
+MORE = ("kl_bits", "surprisal", "p5", "p10", "r2")  # as means over the layers alone
 
 
 def chosen(made: Mapping[str, Table], model: str) -> Run:
-    """Of all tables the records of one model that the page shows, and KL and Precision@1 at every layer."""
+    """Of all tables the records of one model that the page shows, and `MEASURES` at every layer."""
     tables = {name: [record for record in table if record["model"] == model] for name, table in made.items()}
-    own = [record for record in tables.pop("agreement") if record["measure"] in MEASURES]
-    summary = [record for record in own if record["layer"] == MEAN]
+    agreement = tables.pop("agreement")
+    summary = [r for r in agreement if r["layer"] == MEAN and r["measure"] in (*MEASURES, *MORE)]
     short = ("lens", "layer", "measure", "value", "low", "high")
-    by_layer = [{key: record[key] for key in short} for record in own if record["layer"] != MEAN]
+    own = [r for r in agreement if r["layer"] != MEAN and r["measure"] in MEASURES]
+    by_layer = [{key: record[key] for key in short} for record in own]
     latent = [record for record in tables.pop("latent") if record["k"] == 5 and record["layer"] == "any"]
     del tables["pairs"]
     found = {**tables, "summary": summary, "latent": latent, "by_layer": by_layer}

@@ -2,39 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from lenses import verdicts
 from lenses.answers import KEPT, decided
 from lenses.fitted import CONTROLS
-from lenses.kept import Run
+from lenses.kept import Named, Run
 from lenses.report import LATENT
 from linear_shortcuts.scores import Table
 from linear_shortcuts.scores.agreement import KL
 from linear_shortcuts.scores.tables import markdown
 
-Named = Sequence[tuple[str, Run]]  # runs, each with its model
 LABELS = {KL: "KL", "p1": "Precision@1", LATENT: LATENT}
+MAIN = "docstrings"
 UNMARKED = (None, True)  # a control, or a lens that beats its controls
 
 
 def parts(runs: Named) -> dict[str, str]:
     """By name: the answer to every question, what was read, and for the models on their main text all tables."""
-    made = {f"answer-{question}": answer(runs, question) for question in range(1, 6)}
-    made |= {"runs": read(runs), "agree": agree(runs)}
-    for model, run in runs:
+    trained = [(model, run) for model, run in runs if run["runs"][0]["of"] is None]
+    made = {f"answer-{question}": answer(trained, question) for question in range(1, 6)}
+    made |= {"runs": read(runs), "agree": agree(trained)}
+    mains = [(model, run) for model, run in trained if main(run)]
+    texts = [(f"{model}, {run['runs'][0]['corpus']}", run) for model, run in trained]
+    made["verdict-1"], made["verdict-2"] = verdicts.tuned(mains), verdicts.jacobian(mains)
+    made["verdict-3"], made["verdict-4"] = verdicts.future(mains), verdicts.low_rank(texts)
+    made["verdict-5"], made["verdict-6"] = verdicts.transfer(texts), verdicts.agreeing(mains)
+    for model, run in trained:
         if main(run):
             made[f"{model}-summary"] = summary(run)
+            made[f"{model}-more"] = more(run)
             made[f"{model}-costs"] = costs(run)
             made[f"{model}-floor"] = floor(run)
             if run["latent"]:
                 made[f"{model}-latent"] = latent(run)
+    for model, run in runs:
+        of, corpus = run["runs"][0]["of"], run["runs"][0]["corpus"]
+        if of is not None:
+            [other] = [own for name, own in trained if name == of and own["runs"][0]["corpus"] == corpus]
+            made[f"{model}-beside"] = beside(other, run)
+            made[f"{model}-chance"] = verdicts.chance(of, other, run)
     return made
 
 
 def main(run: Run) -> bool:
-    """Whether all lenses were fitted on the run's own text, not closed forms alone for the sake of transfer."""
-    return any(record["lens"] == "tuned" for record in run["summary"])
+    """Whether the run is of the text that all lenses were fitted on, not of another for the sake of transfer."""
+    return bool(run["runs"][0]["corpus"] == MAIN)
 
 
 def shown(record: Mapping[str, Any], prefix: str = "", digits: int = 3) -> str:
@@ -97,8 +111,8 @@ def read(runs: Named) -> str:
     rows = []
     for model, run in runs:
         [own] = run["runs"]
-        prompts, left_out = sum(own["prompts"].values()), sum(own["left_out"].values())
-        asked = f"{prompts} ({left_out} words left out)" if prompts else None
+        prompts, words, left_out = (sum(own[key].values()) for key in ("prompts", "words", "left_out"))
+        asked = f"{prompts} ({words} of {words + left_out} words)" if prompts else None
         layers = ", ".join(map(str, own["layers"]))
         rows.append([model, own["type"], own["corpus"], f"{own['sentences']:,}", layers, asked, own["transfer"]])
     return markdown(["model", "type", "text", "sentences", "layers read", "prompts", "also fitted on"], rows)
@@ -121,6 +135,22 @@ def summary(run: Run) -> str:
         rows.append([_marked(cost), shown(kl), *differences, shown(own["p1"]), bits])
     header = ["lens", "KL (nats)", "minus `mat`", "minus `id`", "Precision@1", "cross-entropy (bits per byte)"]
     return markdown(header, rows)
+
+
+def more(run: Run) -> str:
+    """A row a lens: the other measures of agreement, means over layers."""
+    columns = {
+        "kl_bits": "KL (bits per byte)",
+        "surprisal": "surprisal (nats)",
+        "p5": "Precision@5",
+        "p10": "Precision@10",
+    }
+    rows = []
+    for lens in dict.fromkeys(record["lens"] for record in run["summary"] if "@" not in record["lens"]):
+        own = {record["measure"]: record for record in run["summary"] if record["lens"] == lens}
+        cells = [shown(own[measure]) if measure in own else None for measure in columns]
+        rows.append([lens, *cells, own["r2"]["value"] if "r2" in own else None])
+    return markdown(["lens", *columns.values(), "r2"], rows)
 
 
 def costs(run: Run) -> str:
@@ -153,9 +183,32 @@ def _apart(record: Mapping[str, Any]) -> bool:
     return record["minus_id_low"] > 0 or record["minus_id_high"] < 0
 
 
+def beside(trained: Run, drawn: Run) -> str:
+    """A row a lens of the model of random weights, beside those of the trained one."""
+    measures = {LATENT: LATENT, "p1": "Precision@1", KL: "KL (nats)"}
+    found = []
+    for run in (trained, drawn):
+        known = [{**record, "measure": LATENT} for record in run["pooled"]] + list(run["summary"])
+        found.append({(r["lens"], r["measure"]): shown(r) for r in known if r["measure"] in measures})
+    lenses = dict.fromkeys(lens for lens, _ in found[1])
+    rows = [[lens, *(own[lens, measure] for measure in measures for own in found)] for lens in lenses]
+    header = [f"{label}, {which}" for label in measures.values() for which in ("trained", "random")]
+    return markdown(["lens", *header], rows)
+
+
 def floor(run: Run) -> str:
-    """A row a layer: two fits of `affine` on other rows, and how far a Jacobian lens has come at half its rows."""
+    """A row a layer: two fits on other rows, and how far a Jacobian lens has come at half its rows."""
     changes: Table = run["convergence"]
     half = {record["layer"]: record["change"] for record in changes}
-    rows = [[r["layer"], float(r["cosine"]), shown(r), half.get(r["layer"])] for r in run["floor"]]
-    return markdown(["layer", "cosine of the two fits", "KL of one − the other", "`jacobian`: change from half"], rows)
+    fits = {(r["lens"], r["layer"]): r for r in run["floor"]}
+    lenses = dict.fromkeys(lens for lens, _ in fits)
+    header = [f"`{lens}`: {what}" for lens in lenses for what in ("cosine of two fits", "KL of one − the other")]
+    rows = [
+        [layer, *(cell for lens in lenses for cell in _alike(fits[lens, layer])), half.get(layer)]
+        for layer in dict.fromkeys(layer for _, layer in fits)
+    ]
+    return markdown(["layer", *header, "`jacobian`: change from half"], rows)
+
+
+def _alike(record: Mapping[str, Any]) -> tuple[float, str]:
+    return float(record["cosine"]), shown(record)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lenses.fitted import CONTROLS, HALVES, RANDOM, SHUFFLED
-from lenses.settings import Folders, Settings
+from lenses.settings import DRAWN_ANEW, Folders, Settings
 from linear_shortcuts.files import artifacts, derive
 from linear_shortcuts.scores import Table, bootstrap_interval, resampled_means
 from linear_shortcuts.scores.agreement import CROSS_ENTROPY, KL, MEASURES, bits_per_byte
@@ -19,6 +20,7 @@ MEAN = "mean"  # in place of a layer: of every sentence, the mean over the layer
 PASS_AT = (1, 5, 10)
 LATENT = "pass@5"  # over all layers and all sets of prompts
 BASES = ("mat", "id")
+LATENT_PARTS = ("ranks", "words", "left_out", "layers")
 
 
 class Found:
@@ -32,7 +34,7 @@ class Found:
         self.layers = sorted(values)
         self.lenses = [name for name in self.costs if all(name in values[i]["values"] for i in self.layers)]
         self.r2 = {(name, i): values[i]["r2"].get(name) for name in self.lenses for i in self.layers}
-        self.cosines = {i: values[i]["cosine"] for i in self.layers}
+        self.cosines = {i: values[i]["cosines"] for i in self.layers}
         self.agreement: dict[tuple[str, str], Tensor] = {}
         for name in self.lenses:
             for measure in MEASURES:
@@ -45,14 +47,14 @@ class Found:
                 kl = torch.where(known, self.agreement[name, KL], torch.nan)
                 self.agreement[name, "kl_bits"] = bits_per_byte(kl, stored["bytes"])
         self.measures = list(dict.fromkeys(measure for _, measure in self.agreement))
-        latent = artifacts.load_mapping(folders.latent, "ranks", "words", "layers", made_by="06_score_latent.py")
+        latent = artifacts.load_mapping(folders.latent, *LATENT_PARTS, made_by="06_score_latent.py")
         self.latent = {
             (kind, name, k): torch.stack([passes(r, latent["words"][kind], k) for r in (*own, own.amin(0))])
             for kind, by_lens in latent["ranks"].items()
             for name, own in by_lens.items()
             for k in PASS_AT
         }
-        self.latent_layers, self.left_out = latent["layers"], latent.get("left_out", {})
+        self.latent_layers, self.words, self.left_out = latent["layers"], latent["words"], latent["left_out"]
 
     def intervals(self, values: Tensor) -> list[dict[str, float]]:
         """Mean and bootstrap interval of each row (r, n); the same draws for all, so differences are paired."""
@@ -120,9 +122,12 @@ def agreement_table(found: Found) -> Table:
                     **_against(differences),
                 }
             )
-    for (lens, layer), value in found.r2.items():
-        if value is not None:
-            table.append({"model": found.model, "lens": lens, "layer": layer, "measure": "r2", "value": value})
+    for lens in found.lenses:
+        explained = {layer: found.r2[lens, layer] for layer in found.layers}
+        if None not in explained.values():  # a lens to the last layer
+            known = {"model": found.model, "lens": lens, "measure": "r2"}
+            by_layer = {**explained, MEAN: sum(explained.values()) / len(explained)}
+            table += [{**known, "layer": layer, "value": value} for layer, value in by_layer.items()]
     return table
 
 
@@ -159,12 +164,15 @@ def pooled_table(found: Found) -> Table:
 
 
 def runs_table(found: Found) -> Table:
-    """One record: on what the model was read, and how much of it."""
-    prompts = {kind: len(found.latent[kind, "id", 5][0]) for kind in found.sets}
+    """One record: on what the model was read, and how much of it; `of`: the model whose weights it has drawn anew."""
+    prompts = {kind: len(words) for kind, words in found.words.items()}
+    words = {kind: sum(own) for kind, own in found.words.items()}
     sentences = found.agreement["id", KL].shape[1]
-    known = {"model": found.model, "type": found.card["type"], "corpus": found.settings.corpus}
-    counted = {"sentences": sentences, "layers": found.layers, "prompts": prompts, "left_out": dict(found.left_out)}
-    return [{**known, **counted, "transfer": found.settings.transfer.corpus}]
+    path = Path(found.settings.registered(found.model).path)
+    of = path.name if path.is_relative_to(DRAWN_ANEW) else None
+    known = {"model": found.model, "of": of, "type": found.card["type"], "corpus": found.settings.corpus}
+    counted = {"sentences": sentences, "layers": found.layers, "prompts": prompts, "words": words}
+    return [{**known, **counted, "left_out": dict(found.left_out), "transfer": found.settings.transfer.corpus}]
 
 
 def pairs_table(found: Found) -> Table:
@@ -202,17 +210,15 @@ def _saw(cost: Mapping[str, Any]) -> str:
 
 
 def floor_table(found: Found) -> Table:
-    """A record per layer: how alike two fits of `affine` on other rows are, and how far apart their KL."""
-    first, second = (found.agreement[name, KL] for name in HALVES)
-    return [
-        {
-            "model": found.model,
-            "layer": layer,
-            "cosine": found.cosines[layer],
-            **found.interval(first[row] - second[row]),
-        }
-        for row, layer in enumerate(found.layers)
-    ]
+    """A record per lens that was fitted twice, and layer: how alike the two fits are, and how far apart their KL."""
+    table = []
+    for lens, (first, second) in HALVES.items():
+        if first in found.lenses:
+            apart = found.intervals(found.agreement[first, KL] - found.agreement[second, KL])
+            for layer, own in zip(found.layers, apart, strict=True):
+                known = {"model": found.model, "lens": lens, "layer": layer}
+                table.append({**known, "cosine": found.cosines[layer][lens], **own})
+    return table
 
 
 def convergence_table(found: Found) -> Table:

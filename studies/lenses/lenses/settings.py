@@ -170,5 +170,6 @@ class Report:
         return self._folder / "metrics" / "metrics.json"
 
 
+DRAWN_ANEW = STUDY / "data" / "random"  # checkpoints of random weights, each in a folder of its model's name
 README, FIGURES = STUDY / "README.md", STUDY / "figures"
 KEPT = STUDY / "results"  # what the page is made from: MODEL/CORPUS.json
