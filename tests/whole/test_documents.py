@@ -56,6 +56,12 @@ def test_scripts_targets_and_tests_that_a_page_names_are_there(page):
         assert list(REPOSITORY.glob(f"tests/*/{test}")), test
 
 
+def test_the_text_of_every_figure_can_be_searched_and_edited():
+    figures = sorted(REPOSITORY.glob("docs/figures/**/*.svg")) + sorted(REPOSITORY.glob("studies/*/figures/*.svg"))
+    assert len(figures) > 40
+    assert [by_path(path) for path in figures if "<text" not in path.read_text(encoding="utf-8")] == []
+
+
 def test_the_tables_of_massive_activations_are_those_of_the_numbers_kept():
     made = runpy.run_path(str(REPOSITORY / "benchmarks" / "massive_activations.py"))
     page = (REPOSITORY / "docs" / "NUMERICS.md").read_text(encoding="utf-8")
