@@ -70,13 +70,13 @@ def test_the_tables_of_massive_activations_are_those_of_the_numbers_kept():
     assert len(parts) == 3
 
 
-@pytest.mark.parametrize("script", ["alternation", "decoding", "transfer", "encoder_exits"])
+@pytest.mark.parametrize("script", ["alternation", "decoding", "transfer", "encoder_exits", "mapped_exits"])
 def test_the_tables_of_a_benchmark_s_page_are_those_of_the_numbers_kept(script):
     made = runpy.run_path(str(REPOSITORY / "benchmarks" / f"{script}.py"))
     page = made["PAGE"].read_text(encoding="utf-8")
     parts = made["parts"](json.loads(made["KEPT"].read_text()))
     assert documents.filled(page, parts, made["PAGE"]) == page
-    assert len(parts) >= 2
+    assert parts
 
 
 def test_the_tables_of_early_exit_are_those_of_the_numbers_kept():
