@@ -113,7 +113,7 @@ def part_lines(found: Mapping[str, Found]) -> Figure:
             axis.set(title=title, xlabel="block", ylim=(0, None))
             layers_below(axis, max(blocks))
         axes[0].set_ylabel("r² of a matrix of its input")
-        axes[2].set_ylabel("variance, share of the stream's after it")
+        axes[2].set_ylabel("variance, relative to the stream's")
         axes[0].set_ylim(top=1)
         axes[1].set_ylim(top=1)
         label_below(figure, axes[0], 3)
