@@ -1,5 +1,6 @@
 """Every lens on the same states: what is compared, with which intervals, and what a reader is told."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -200,6 +201,8 @@ def test_the_page_shows_the_runs_that_are_kept():
     parts = page.parts(list(kept.runs(STUDY / "results")))
     assert documents.filled(text, parts, "README.md") == text
     assert {"smollm2-135m-instruct-q4-latent", "tiny-bert-summary", "tiny-gpt2-summary"} <= set(parts)
+    gained = re.search(r"by ([\d.]+) \[", parts["verdict-1"])[1]  # on the real model, which comes first
+    assert f"gains {gained} nats over the closed form" in (STUDY.parents[1] / "README.md").read_text(encoding="utf-8")
 
 
 def _run(lens, minus, **measures):
