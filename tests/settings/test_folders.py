@@ -12,7 +12,7 @@ def places(model, corpus):
 
 
 def test_every_artifact_of_every_model_and_corpus_has_a_place_of_its_own():
-    assert len(places("m", "c")) == 12
+    assert len(places("m", "c")) == 13
     assert places("m", "c").isdisjoint(places("n", "c"))
     assert places("m", "c") & places("m", "d") == {Folders("m", "c").metrics}  # of the one corpus that is chosen
     assert sentences_file("c") != sentences_file("d")

@@ -50,10 +50,10 @@ def read_sentences(
     articles = watch(corpora.read_articles(chosen, params.seed))
     try:
         drawn = corpora.draw(chosen, articles, split, train, number - train, params.seed)
-    except InputError as error:  # it names settings of the project's own pipeline
-        if "lower sentences" not in str(error):
+    except InputError as error:  # it speaks of two numbers, of which this study sets the sum
+        if "distinct usable sentences" not in str(error):
             raise
-        found = str(error).partition(", but ")[0]
+        found = str(error).partition(", and ")[0]
         raise InputError(f"{found}; lower {section}.sentences, which is {number:,}, or give a larger corpus") from error
     return {"train": drawn.train, "validation": drawn.validation[:validation], "test": drawn.validation[validation:]}
 
