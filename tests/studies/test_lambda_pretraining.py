@@ -1007,7 +1007,7 @@ def test_a_stage_without_its_input_says_what_to_run(tmp_path, short_params):
         ("pretrain.masked", 0, "pretrain.masked is 0"),
         ("pretrain.masked", 1, "pretrain.masked is 1.0; it must be at most 0.9"),
         ("pretrain.learning_rate.lambdabert", 0, "pretrain.learning_rate.lambdabert is 0.0; it must be at least 1e-08"),
-        ("shortcuts.beside", ["distilled-bert"], "shortcuts: own and beside have 'distilled-bert' twice; name each once"),
+        ("shortcuts.beside", ["distilled-bert"], "own and beside have 'distilled-bert' twice; name each"),
         ("distil.learning_rate", 0, "distil.learning_rate is 0.0; it must be at least 1e-08"),
         ("pretrain.learning_rate.bert", "fast", "pretrain.learning_rate.bert is 'fast'"),
         ("pretrain.epochs", 3, "unknown key pretrain.epochs"),
