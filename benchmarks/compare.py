@@ -372,13 +372,10 @@ def fit_floor(n: int, d: int, layers: int, rates: dict[str, float]) -> float:
 
 
 def fit_all(shards: Sequence[extraction.Shard], layers: int, width: int, folder: Path) -> None:
-    needed = {i: 1 + layers - i for i in range(layers)}
-    for group in fitting.passes(needed, width, 4.0):
-        moments = fitting.layer_moments(group, shards, layers, "all", torch.device("cpu"))
-        for i in group:
-            solution = moments.pop(i).solve()
-            for name, matrix in layer_files(i, range(i + 1, layers + 1), solution.matrices).items():
-                artifacts.save(folder / name, matrix)
+    how = {"width": width, "memory_gib": 4.0}
+    for i, solution in fitting.fit_layers(range(layers), shards, layers, "all", torch.device("cpu"), **how):
+        for name, matrix in layer_files(i, range(i + 1, layers + 1), solution.matrices).items():
+            artifacts.save(folder / name, matrix)
 
 
 if __name__ == "__main__":

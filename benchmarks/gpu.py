@@ -123,18 +123,14 @@ def study(model: LanguageModel, data: dict[str, Tokens], precision: str, per_bat
     layer_folder, submodule_folder = Path(folder.name) / "layers", Path(folder.name) / "submodules"
 
     def fit_layers() -> None:
-        for group in fitting.passes({i: 1 + layers - i for i in range(layers)}, d, 4.0):
-            moments = fitting.layer_moments(group, recorded["train"], layers, "all", device)
-            for i in group:
-                save(layer_folder, layer_files(i, range(i + 1, layers + 1), moments.pop(i).solve().matrices))
+        how = {"width": d, "memory_gib": 4.0}
+        for i, solution in fitting.fit_layers(range(layers), recorded["train"], layers, "all", device, **how):
+            save(layer_folder, layer_files(i, range(i + 1, layers + 1), solution.matrices))
 
     def fit_submodules() -> None:
-        for group in fitting.passes(dict.fromkeys(range(layers), 2 * len(model.family.steps)), d, 4.0):
-            with arithmetic(precision, device):
-                moments = fitting.submodule_moments(model, group, recorded["train"])
-            for block in group:
-                matrices = [moment.solve().matrices[0] for moment in moments[block]]
-                save(submodule_folder, submodule_files(block, model.family.sources, matrices))
+        for block, solutions in fitting.fit_parts(model, range(layers), recorded["train"], precision, 4.0):
+            matrices = [solution.matrices[0] for solution in solutions]
+            save(submodule_folder, submodule_files(block, model.family.sources, matrices))
 
     spent["fit layers"], _ = timed(fit_layers, device)
     spent["fit sub-modules"], _ = timed(fit_submodules, device)

@@ -33,15 +33,13 @@ def main() -> None:
 
     recipe = {"states": states.fingerprint, "targets": params.fit.targets, "device": device.type}
     with Partial("05_fit_layer_maps", f"{args.model}.{params.corpus}", recipe, ranks=own, code=__file__) as partial:
-        todo = {i: 1 + len(targets[i]) for i in own.share([i for i in targets if i not in partial])}
+        todo = own.share([i for i in targets if i not in partial])
         with tqdm(total=len(todo), desc=f"{args.model}: fit", unit=" layers", disable=own.hide) as bar:
-            for group in fitting.passes(todo, states.width, params.fit.memory_gib):
-                moments = fitting.layer_moments(group, states, states.layers, params.fit.targets, device)
-                for source in group:
-                    solution = moments.pop(source).solve()
-                    files = linear_maps.layer_files(source, targets[source], solution.matrices)
-                    partial.save(source, files, note=solution.rank)
-                    bar.update()
+            how = {"width": states.width, "memory_gib": params.fit.memory_gib}
+            for source, solution in fitting.fit_layers(todo, states, states.layers, params.fit.targets, device, **how):
+                files = linear_maps.layer_files(source, targets[source], solution.matrices)
+                partial.save(source, files, note=solution.rank)
+                bar.update()
         if not partial.gather():
             return
         found = {str(i): partial.note(i) for i in targets}

@@ -18,7 +18,7 @@ def main() -> None:
 
     from linear_shortcuts.files import Partial, ranks
     from linear_shortcuts.maps import fitting, linear_maps
-    from linear_shortcuts.models import arithmetic, loading
+    from linear_shortcuts.models import loading
     from linear_shortcuts.settings import read_params
     from linear_shortcuts.states import provenance, shards
     from linear_shortcuts.text import tokens
@@ -37,17 +37,14 @@ def main() -> None:
     recipe = {"states": states.fingerprint, "device": model.device.type}
     with Partial("06_fit_submodule_maps", f"{args.model}.{params.corpus}", recipe, ranks=own, code=__file__) as partial:
         blocks = range(model.layers) if steps else ()  # of a model read by structure alone, parts are not known
-        todo = {block: 2 * len(steps) for block in own.share([b for b in blocks if b not in partial])}
+        todo = own.share([block for block in blocks if block not in partial])
         with tqdm(total=len(todo), desc=f"{args.model}: fit", unit=" blocks", disable=own.hide) as bar:
-            for group in fitting.passes(todo, states.width, params.fit.memory_gib):
-                with arithmetic(states.card["precision"], model.device):
-                    moments = fitting.submodule_moments(model, group, states)
-                for block in group:
-                    solutions = [moment.solve() for moment in moments.pop(block)]
-                    matrices = [solution.matrices[0] for solution in solutions]
-                    files = linear_maps.submodule_files(block, model.family.sources, matrices)
-                    partial.save(block, files, note=[solution.rank for solution in solutions])
-                    bar.update()
+            how = (states.card["precision"], params.fit.memory_gib)
+            for block, solutions in fitting.fit_parts(model, todo, states, *how):
+                matrices = [solution.matrices[0] for solution in solutions]
+                files = linear_maps.submodule_files(block, model.family.sources, matrices)
+                partial.save(block, files, note=[solution.rank for solution in solutions])
+                bar.update()
         if not partial.gather():
             return
         found = {f"p{b}_{a}": partial.note(b)[a] for b in blocks for a in steps}

@@ -144,17 +144,16 @@ def _fit(model: LanguageModel, states: shards.HiddenStates, recipe: Recipe, work
     targets = {i: fitting.layer_targets(i, layers, recipe.targets) for i in range(layers)}
     asked = {"states": states.fingerprint, "targets": recipe.targets, "device": model.device.type}
     with Partial("maps", "train", asked, root=work, code=__file__) as partial:
-        todo = {i: 1 + len(to) for i, to in targets.items() if i not in partial}
+        todo = [i for i in targets if i not in partial]
         with bar(
             total=layers, initial=layers - len(todo), desc=f"{model.name}: fit", unit=" layers", disable=None
         ) as shown:
-            for group in fitting.passes(todo, model.width, MEMORY_GIB):
-                moments = fitting.layer_moments(group, states, layers, recipe.targets, model.device)
-                for source in group:
-                    solution = moments.pop(source).solve()
-                    files = linear_maps.layer_files(source, targets[source], solution.matrices)
-                    partial.save(source, files, note=solution.rank)
-                    shown.update()
+            for source, solution in fitting.fit_layers(
+                todo, states, layers, recipe.targets, model.device, width=model.width, memory_gib=MEMORY_GIB
+            ):
+                files = linear_maps.layer_files(source, targets[source], solution.matrices)
+                partial.save(source, files, note=solution.rank)
+                shown.update()
         ranks = {str(i): partial.note(i) for i in targets}
         partial.publish(folder, provenance.maps_card(states.card, ranks))
 
@@ -164,7 +163,7 @@ def _fit_parts(model: LanguageModel, states: shards.HiddenStates, work: Path, fo
     blocks, steps = range(model.layers), range(len(model.family.steps))
     asked = {"states": states.fingerprint, "device": model.device.type}
     with Partial("parts", "train", asked, root=work, code=__file__) as partial:
-        todo = {block: 2 * len(steps) for block in blocks if block not in partial}
+        todo = [block for block in blocks if block not in partial]
         with bar(
             total=len(blocks),
             initial=len(blocks) - len(todo),
@@ -172,14 +171,10 @@ def _fit_parts(model: LanguageModel, states: shards.HiddenStates, work: Path, fo
             unit=" blocks",
             disable=None,
         ) as shown:
-            for group in fitting.passes(todo, model.width, MEMORY_GIB):
-                with arithmetic("float32", model.device):
-                    moments = fitting.submodule_moments(model, group, states)
-                for block in group:
-                    solutions = [moment.solve() for moment in moments.pop(block)]
-                    matrices = [solution.matrices[0] for solution in solutions]
-                    files = linear_maps.submodule_files(block, model.family.sources, matrices)
-                    partial.save(block, files, note=[solution.rank for solution in solutions])
-                    shown.update()
+            for block, solutions in fitting.fit_parts(model, todo, states, "float32", MEMORY_GIB):
+                matrices = [solution.matrices[0] for solution in solutions]
+                files = linear_maps.submodule_files(block, model.family.sources, matrices)
+                partial.save(block, files, note=[solution.rank for solution in solutions])
+                shown.update()
         ranks = {f"p{block}_{step}": partial.note(block)[step] for block in blocks for step in steps}
         partial.publish(folder, provenance.maps_card(states.card, ranks))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from linear_shortcuts.files import InputError, check_kind
 from linear_shortcuts.maps.linear_maps import LayerMaps
-from linear_shortcuts.maps.regression import Gram, Moments, WhitenedMoments, columns
-from linear_shortcuts.models import LanguageModel
+from linear_shortcuts.maps.regression import Gram, Moments, Solution, WhitenedMoments, columns
+from linear_shortcuts.models import LanguageModel, arithmetic
 from linear_shortcuts.states import Shard
 
 MEMORY_GIB = 2.0  # of float64 matrices that `fit_maps` holds at a time
@@ -38,12 +38,41 @@ def fit_maps(states: Tensor) -> LayerMaps:
         raise InputError("states have values that are not finite; no map can be fitted on them")
     shards = [Shard(states, states.new_empty(0, rows, width))]
     found: dict[tuple[int, int], Tensor] = {}
-    for group in passes({i: 1 + layers - i for i in range(layers)}, width, MEMORY_GIB):
-        moments = layer_moments(group, shards, layers, "all", states.device)
-        for i in group:
-            matrices = moments.pop(i).solve().matrices.float().cpu()
-            found |= {(i, j): matrix for j, matrix in zip(layer_targets(i, layers, "all"), matrices, strict=True)}
+    for i, solution in fit_layers(range(layers), shards, layers, "all", states.device, width=width):
+        matrices = solution.matrices.float().cpu()
+        found |= {(i, j): matrix for j, matrix in zip(layer_targets(i, layers, "all"), matrices, strict=True)}
     return LayerMaps.of(found)
+
+
+def fit_layers(
+    sources: Sequence[int],
+    shards: Iterable[Shard],
+    layers: int,
+    targets: str,
+    device: torch.device,
+    *,
+    width: int,
+    memory_gib: float = MEMORY_GIB,
+) -> Iterator[tuple[int, Solution]]:
+    """The solution of each source layer, from as many at a time as memory holds; see `layer_moments`."""
+    for group in passes({i: 1 + len(layer_targets(i, layers, targets)) for i in sources}, width, memory_gib):
+        moments = layer_moments(group, shards, layers, targets, device)
+        for source in group:
+            yield source, moments.pop(source).solve()
+
+
+def fit_parts(
+    model: LanguageModel, blocks: Sequence[int], shards: Iterable[Shard], precision: str, memory_gib: float = MEMORY_GIB
+) -> Iterator[tuple[int, list[Solution]]]:
+    """The solutions of the sub-steps of each block, from as many blocks at a time as memory holds.
+
+    precision: of the model's own arithmetic, see `models.arithmetic`.
+    """
+    for group in passes(dict.fromkeys(blocks, 2 * len(model.family.steps)), model.width, memory_gib):
+        with arithmetic(precision, model.device):
+            moments = submodule_moments(model, group, shards)
+        for block in group:
+            yield block, [moment.solve() for moment in moments.pop(block)]
 
 
 def layer_targets(source: int, layers: int, targets: str) -> range:
