@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from linear_shortcuts.files import WORK, InputError, Partial, fingerprint
 from linear_shortcuts.models import LanguageModel
 from linear_shortcuts.shorten.corrections import Correction
@@ -56,12 +58,9 @@ def shorten(
     Raises `InputError` for a cut that the model does not have, and for a model into which nothing folds.
     """
     cuts = possible_cuts(model, blocks, start, method)
-    recipe = {
-        "model": dict(model.identity), "blocks": blocks, "method": method, "start": start, "candidates": candidates,
-        "seed": seed, "rows": {name: fingerprint([row.ids.tolist() for row in own]) for name, own in rows.items()},
-    }  # fmt: skip
-    item = re.sub(r"[^\w.-]+", "_", model.name).strip("._") or "model"
-    with Partial("shorten", f"{item}.{method}.{blocks}", recipe, root=work, code=__file__) as partial:
+    asked = {"blocks": blocks, "method": method, "start": start, "candidates": candidates, "seed": seed}
+    ids = {name: [row.ids for row in own] for name, own in rows.items()}
+    with resumable(model, ids, f"{method}.{blocks}", asked, work, code=__file__) as partial:
         if "cosines" not in partial:
             found = cosines(model, rows["choose"], cuts, lambda own: bars(own, "rank")) if len(cuts) > 1 else [None]
             partial.save("cosines", {}, list(found))
@@ -86,6 +85,22 @@ def shorten(
         if (correction := corrections[cut]) is not None:
             made["penalty"] = correction.penalty
         return Shortened(shorter, made, table, partial.note("report"))
+
+
+def resumable(
+    model: LanguageModel,
+    ids: Mapping[str, Sequence[Tensor]],
+    what: str,
+    asked: Mapping[str, Any],
+    work: Path,
+    *,
+    code: str,
+) -> Partial:
+    """Where the finished steps of a run wait. ids: what it reads, by split; code: the file that it is written in."""
+    read = {name: fingerprint([row.tolist() for row in own]) for name, own in ids.items()}
+    recipe = {"model": dict(model.identity), **asked, "rows": read}
+    item = re.sub(r"[^\w.-]+", "_", model.name).strip("._") or "model"
+    return Partial("shorten", f"{item}.{what}", recipe, root=work, code=code)
 
 
 def report(

@@ -9,17 +9,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from linear_shortcuts.files import InputError, derive
+from linear_shortcuts.files import WORK, InputError, derive
 from linear_shortcuts.models import LanguageModel
 from linear_shortcuts.scores import bootstrap_interval
 from linear_shortcuts.scores.embeddings import mean, pool
 from linear_shortcuts.scores.measures import nearest, overlap
+from linear_shortcuts.shorten.choice import resumable
 from linear_shortcuts.shorten.corrections import Correction, Moments, best
 from linear_shortcuts.shorten.judgement import CONFIDENCE, RESAMPLES
 from linear_shortcuts.shorten.surgery import with_blocks
@@ -54,11 +56,13 @@ def exit_encoder(
     *,
     max_tokens: int | None = None,
     seed: int = 0,
-    bars: Bars = lambda work, what: work,
+    work: Path = WORK,
+    bars: Bars = lambda own, what: own,
 ) -> ShortEncoder:
     """An encoder of the first `layer` blocks, whose embeddings come closest to those of the whole.
 
-    sentences: the splits `fit`, `choose` (of the penalty) and `report`, as `read` makes them.
+    sentences: the splits `fit`, `choose` (of the penalty) and `report`, as `read` makes them. What is finished
+    waits in `work`.
 
     Raises `InputError` for a layer that the model does not have, and for a model that predicts tokens.
     """
@@ -68,9 +72,13 @@ def exit_encoder(
         raise InputError(
             f"layer {layer} is no exit of an encoder of {model.layers} blocks; give 1 to {model.layers - 1}"
         )
-    means = {
-        name: mean_states(model, own, (layer,), lambda work: bars(work, "read")) for name, own in sentences.items()
-    }
+    ids = {name: own.sentences for name, own in sentences.items()}
+    with resumable(model, ids, f"exit.{layer}", {"exit": layer}, work, code=__file__) as partial:
+        for name, tokens in sentences.items():
+            if name not in partial:
+                found = mean_states(model, tokens, (layer,), lambda parts: bars(parts, "read"))
+                partial.save(name, {f"{name}.{at}.pickle": states for at, states in found.items()})
+        means = {name: {at: partial.load(f"{name}.{at}.pickle") for at in (layer, model.layers)} for name in sentences}
     dense = fit_dense(means, layer)
     shorter = with_blocks(model, range(layer))
     guesses = embeddings(means["report"], dense, layer)

@@ -11,14 +11,15 @@ order is not the lens's; how far it agrees with the whole model is measured all 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from linear_shortcuts.files import InputError
+from linear_shortcuts.files import WORK, InputError
 from linear_shortcuts.models import LanguageModel
-from linear_shortcuts.shorten.choice import Bars, Shortened, report
+from linear_shortcuts.shorten.choice import Bars, Shortened, report, resumable
 from linear_shortcuts.shorten.corrections import Moments, best
 from linear_shortcuts.shorten.observation import observe
 from linear_shortcuts.shorten.surgery import with_blocks
@@ -35,11 +36,12 @@ def exit_at(
     layer: int,
     *,
     seed: int = 0,
+    work: Path = WORK,
     bars: Bars = lambda rows, what: rows,
 ) -> Shortened:
     """A model of the first `layer` blocks, whose head is untied and holds the map from there to the last layer.
 
-    rows: the splits `fit`, `choose` (of the penalty and of the factor) and `report`.
+    rows: the splits `fit`, `choose` (of the penalty and of the factor) and `report`. What is finished waits in `work`.
 
     Raises `InputError` for a layer that the model does not have, and for a head that is not a norm and one matrix.
     """
@@ -48,19 +50,28 @@ def exit_at(
     gain = gain_of(norm, model)
     shorter = with_blocks(model, range(layer))
     weight, factor = head.weight, 1.0
-    if layer < model.layers:  # else there is nothing to map
-        plain, _ = _norm_and_head(shorter)
-        neutralise(plain, model)
-        matrix = _map(model, rows, layer, gain, plain, bars)
-        weight = (weight.double() @ (matrix if gain is None else gain.double()[:, None] * matrix)).float()
-        factor = 1.0 if gain is None else _factor(model, shorter, weight, rows["choose"], bars)
-    _put_head(shorter, weight * factor, head.bias)
-    exact = gain is not None or layer == model.layers
-    made = {
-        "method": "exit", "start": layer, "end": model.layers, "of": model.layers, "factor": factor,
-        "exact": exact, "note": EXACT if exact else FITTED,
-    }  # fmt: skip
-    return Shortened(shorter, made, [], report(model, shorter, rows["report"], seed, lambda own: bars(own, "report")))
+    ids = {name: [row.ids for row in own] for name, own in rows.items()}
+    with resumable(model, ids, f"exit.{layer}", {"exit": layer, "seed": seed}, work, code=__file__) as partial:
+        if layer < model.layers:  # else there is nothing to map
+            plain, _ = _norm_and_head(shorter)
+            neutralise(plain, model)
+            if "map" not in partial:
+                partial.save("map", {"map.pickle": _map(model, rows, layer, gain, plain, bars).cpu()})
+            matrix = partial.load("map.pickle").to(weight.device)
+            weight = (weight.double() @ (matrix if gain is None else gain.double()[:, None] * matrix)).float()
+            if gain is not None:
+                if "factor" not in partial:
+                    partial.save("factor", {}, _factor(model, shorter, weight, rows["choose"], bars))
+                factor = partial.note("factor")
+        _put_head(shorter, weight * factor, head.bias)
+        if "report" not in partial:
+            partial.save("report", {}, report(model, shorter, rows["report"], seed, lambda own: bars(own, "report")))
+        exact = gain is not None or layer == model.layers
+        made = {
+            "method": "exit", "start": layer, "end": model.layers, "of": model.layers, "factor": factor,
+            "exact": exact, "note": EXACT if exact else FITTED,
+        }  # fmt: skip
+        return Shortened(shorter, made, [], partial.note("report"))
 
 
 def check_exit(model: LanguageModel, layer: int) -> None:

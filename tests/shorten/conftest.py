@@ -21,6 +21,12 @@ def random_rows(model, number: int, *, seed: int, length: int = tiny.CONTEXT) ->
     return rows
 
 
+@pytest.fixture(autouse=True)
+def unfinished(tmp_path, monkeypatch):
+    """What a run leaves to be resumed lies in a folder of the test's own."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def rows_of():
     """Of a model: rows of the three splits."""

@@ -25,7 +25,7 @@ def saved(tmp_path_factory):
     parts = {
         name: tiny.tokens(model, number, seed=number) for name, number in (("fit", 80), ("choose", 20), ("report", 30))
     }
-    made = encoders.exit_encoder(model, parts, 2, max_tokens=16)
+    made = encoders.exit_encoder(model, parts, 2, max_tokens=16, work=folder / "unfinished")
     return made, save_encoder(made, folder / "short", tokenizer, of="the original", text="random tokens"), tokenizer
 
 

@@ -53,6 +53,13 @@ def test_where_blocks_are_linear_nothing_is_lost(sentences):
     assert made.model.layers == 1
 
 
+def test_a_killed_run_reads_no_sentence_again(sentences, tmp_path, monkeypatch):
+    made = [encoders.exit_encoder(encoder(), sentences, 2, work=tmp_path)]
+    monkeypatch.setattr(encoders, "mean_states", None)
+    made.append(encoders.exit_encoder(encoder(), sentences, 2, work=tmp_path))
+    assert torch.equal(made[0].dense.matrix, made[1].dense.matrix)
+
+
 def test_what_is_reported_is_what_the_shorter_encoder_does(sentences):
     model = encoder()
     made = encoders.exit_encoder(model, sentences, 2)

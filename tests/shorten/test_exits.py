@@ -89,6 +89,25 @@ def test_the_factor_is_the_one_of_least_kl(rows_of):
     assert kl(1.0) < min(kl(0.95), kl(1.05))
 
 
+@pytest.mark.parametrize("step", ["_factor", "report"])
+def test_a_killed_run_goes_on_with_what_is_left_and_ends_the_same(step, rows_of, tmp_path, monkeypatch):
+    model = tiny.architecture("llama")
+    rows = rows_of(model)
+    whole = exit_at(model, rows, 2, work=tmp_path / "whole")
+
+    def killed(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(exits, step, killed)
+    with pytest.raises(KeyboardInterrupt):
+        exit_at(model, rows, 2, work=tmp_path / "killed")
+    monkeypatch.undo()
+    monkeypatch.setattr(exits, "_map", killed)  # what was finished is not computed again
+    resumed = exit_at(model, rows, 2, work=tmp_path / "killed")
+    assert resumed.made == whole.made
+    assert resumed.report["shorter"]["kl"] == whole.report["shorter"]["kl"]
+
+
 def test_the_head_is_untied_and_the_original_keeps_its_own(rows_of):
     model = tiny.architecture("llama (SmolLM: tied)")
     before = {name: value.clone() for name, value in model.network.state_dict().items()}

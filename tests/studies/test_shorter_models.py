@@ -188,5 +188,7 @@ def test_the_readme_says_what_was_kept(repository):
 def test_what_cannot_be_is_refused_in_one_line(settings):
     with pytest.raises(InputError, match="which is not in files"):
         study.Settings(**{**vars(settings), "texts": ("docstrings", "c")})
+    with pytest.raises(InputError, match="give the file another"):
+        study.Settings(**{**vars(settings), "files": {"docstrings": "x.txt"}})
     with pytest.raises(InputError, match="is a masked model"):
         calibration.rows_of(settings, "docstrings", tiny.architecture("bert"), None)

@@ -121,7 +121,12 @@ def chance(of: str, trained: Run, drawn: Run) -> str:
     lenses = [lens for lens in ("jacobian", "mat", "id") if all(lens in own for own in found)]
     words = [f"`{lens}` {_shown(found[1][lens])} where it is {_shown(found[0][lens])} in {of}" for lens in lenses]
     prompts = sum(drawn["runs"][0]["prompts"].values())
-    return f"In random weights pass@5 (n = {prompts} prompts) is of {_listed(words)}."
+    agreement = [{r["lens"]: r for r in run["summary"] if r["measure"] == "p1"} for run in (trained, drawn)]
+    best = [f"`{lens}` {_shown(agreement[1][lens])} where it is {_shown(agreement[0][lens])}" for lens in lenses]
+    return (
+        f"In random weights pass@5 (n = {prompts} prompts) is of {_listed(words)}. Precision@1 (n = "
+        f"{drawn['runs'][0]['sentences']:,} sentences) is of {_listed(best)}."
+    )
 
 
 # --- words -------------------------------------------------------------------------------------------------------

@@ -42,9 +42,10 @@ class Settings:
             values = getattr(self, key)
             if not values or len(set(values)) < len(values):
                 raise InputError(f"{key} is {list(values)}; list at least one, each once")
+        if EMBEDDED in self.files:
+            raise InputError(f"files has {EMBEDDED}, which is the name of the embedded text; give the file another")
         for text in self.texts:
-            if text != EMBEDDED:
-                known("text", text, self.files, "files")
+            known("texts", text, {EMBEDDED: None, **self.files}, "files")
 
     def file(self, text: str) -> str | None:
         """The file of a text; None for the one that is embedded."""
