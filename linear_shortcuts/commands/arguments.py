@@ -102,6 +102,11 @@ def load_asked(args: argparse.Namespace) -> tuple[LanguageModel, Any]:
         return load_asked_model(args), load_registered_tokenizer(entry)
 
 
+def given(args: argparse.Namespace, name: str) -> bool:
+    """Whether an option without a default, or a flag, was given; a value of 0 was."""
+    return getattr(args, name) is not None and getattr(args, name) is not False
+
+
 def asked_exits(text: str, layers: int) -> list[int]:
     """The layers of an --exits; `even`: three of a network's, evenly spaced.
 

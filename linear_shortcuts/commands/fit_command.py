@@ -14,6 +14,7 @@ from linear_shortcuts.commands.arguments import (
     add_seed,
     asked_exits,
     asked_model,
+    given,
     load_asked,
 )
 
@@ -40,7 +41,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("--text", type=Path, metavar="FILE", help="your text, one sentence a line")
     parser.add_argument("--articles", action="store_true", help="FILE has articles, to be split into sentences (spaCy)")
-    parser.add_argument("--text-field", default="text", metavar="NAME", help="of a .jsonl or .parquet (default: text)")
+    parser.add_argument("--text-field", metavar="NAME", help="of a .jsonl or .parquet (default: text)")
     parser.add_argument("--train", type=int, metavar="N", help=f"sentences to fit on (default: {TRAIN})")
     parser.add_argument(
         "--validation", type=int, metavar="N", help=f"sentences left out, to score with later (default: {VALIDATION})"
@@ -105,16 +106,21 @@ def _drawing(args: argparse.Namespace) -> Drawing:
 
 
 def _corpus(args: argparse.Namespace) -> tuple[str, Corpus]:
+    from linear_shortcuts.files import InputError
     from linear_shortcuts.settings import DocstringsCorpus, FileCorpus
 
     if args.text is None:
+        for name in ("articles", "text_field"):
+            if given(args, name):
+                option = name.replace("_", "-")
+                raise InputError(f"--{option} says how --text FILE is read; add --text FILE, or leave --{option} out")
         own = DocstringsCorpus(source="docstrings", splitter="sentencizer", min_characters=30, max_characters=400)
         return "docstrings", own
     corpus = FileCorpus(
         source="file",
         path=str(args.text),
         unit="articles" if args.articles else "sentences",
-        text_field=args.text_field,
+        text_field=args.text_field or "text",
     )
     return model_name(args.text.stem), corpus
 

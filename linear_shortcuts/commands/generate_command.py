@@ -7,7 +7,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linear_shortcuts.commands.arguments import EVEN, Command, add_model, add_seed, asked_exits, load_asked
+from linear_shortcuts.commands.arguments import (
+    EVEN,
+    Command,
+    add_model,
+    add_seed,
+    asked_exits,
+    given,
+    load_asked,
+)
 
 if TYPE_CHECKING:
     from linear_shortcuts.decoding import Generated, Shortcuts
@@ -15,6 +23,12 @@ if TYPE_CHECKING:
 
 METHODS = ("full", "early-exit", "self-speculative")
 FILLS = ("copy", "map", "kv_map", "recompute")
+OF_METHOD = {  # what another method would not heed
+    "fill": "early-exit",
+    "confidence": "early-exit",
+    "measure": "self-speculative",
+    "lookup": "self-speculative",
+}
 ROW = 256  # tokens of a row of text that shortcuts are fitted on, or what the model can read
 
 DESCRIPTION = """Continue a text, with all blocks or with fitted shortcuts, and say what it took.
@@ -39,16 +53,21 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shortcuts", type=Path, metavar="FOLDER", help="what the two other methods need")
     parser.add_argument("--calibrate", type=Path, metavar="FILE", help="fit them first, on a text in UTF-8")
     parser.add_argument(
-        "--exits", default=EVEN, metavar="I,J", help="layers that may be left at (default: even, three)"
+        "--exits", metavar="I,J", help=f"with --calibrate, layers that may be left at (default: {EVEN}, three)"
     )
-    parser.add_argument("--fill", choices=FILLS, default="kv_map", help="default: kv_map")
+    parser.add_argument("--fill", choices=FILLS, help="of early-exit (default: kv_map)")
     parser.add_argument(
-        "--confidence", type=float, default=0.5, metavar="LAMBDA", help="0 leaves soon, 1.2 never (default: 0.5)"
+        "--confidence",
+        type=float,
+        metavar="LAMBDA",
+        help="of early-exit: 0 leaves soon, 1.2 never (default: 0.5)",
     )
     parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="above 0: draw (default: 0)")
     add_seed(parser, "the draws")
     parser.add_argument(
-        "--measure", action="store_true", help="time checks first, so that as many guesses are checked as pay here"
+        "--measure",
+        action="store_true",
+        help="self-speculative: time checks first, so that as many guesses are checked as pay here",
     )
     parser.add_argument(
         "--lookup", action="store_true", help="self-speculative: guess what followed the last tokens before, too"
@@ -61,6 +80,7 @@ def _run(args: argparse.Namespace) -> int:
     from linear_shortcuts.models import pack
     from linear_shortcuts.text import encode
 
+    _check(args)
     model, tokenizer = load_asked(args)
     pack(model.network)
     shortcuts = _shortcuts(args, model, tokenizer)
@@ -75,8 +95,8 @@ def _run(args: argparse.Namespace) -> int:
         new_tokens=args.new_tokens,
         method=args.method,
         shortcuts=shortcuts,
-        fill=args.fill,
-        confidence=args.confidence,
+        fill=args.fill or "kv_map",
+        confidence=0.5 if args.confidence is None else args.confidence,
         costs=check_costs(model) if args.measure else FLAT,
         lookup=args.lookup,
         temperature=args.temperature,
@@ -86,6 +106,17 @@ def _run(args: argparse.Namespace) -> int:
     )
     print(f"\n{summary(made, model.layers)}")
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raise `InputError` for an option that would change nothing, before anything is loaded."""
+    from linear_shortcuts.files import InputError
+
+    for name, method in OF_METHOD.items():
+        if given(args, name) and args.method != method:
+            raise InputError(f"--{name} is of --method {method}, and --method is {args.method}; leave --{name} out")
+    if args.exits is not None and args.calibrate is None:
+        raise InputError("--exits says what is fitted, and nothing is; add --calibrate FILE, or leave --exits out")
 
 
 def _shortcuts(args: argparse.Namespace, model: LanguageModel, tokenizer: Any) -> Shortcuts | None:
@@ -107,7 +138,7 @@ def _shortcuts(args: argparse.Namespace, model: LanguageModel, tokenizer: Any) -
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot read {args.calibrate} as text ({error}); give a file in UTF-8") from error
         rows = rows_of(tokenizer, [text], min(ROW, model.max_tokens or ROW))
-        calibrate(model, rows, exits=asked_exits(args.exits, model.layers)).save(args.shortcuts)
+        calibrate(model, rows, exits=asked_exits(args.exits or EVEN, model.layers)).save(args.shortcuts)
     return Shortcuts.load(args.shortcuts, model, made_by="linear-shortcuts generate --calibrate FILE")
 
 

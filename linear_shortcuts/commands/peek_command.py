@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linear_shortcuts.commands.arguments import Command, add_model, load_asked
+from linear_shortcuts.commands.arguments import Command, add_model, given, load_asked
 from linear_shortcuts.commands.fit_command import model_name
 
 if TYPE_CHECKING:
@@ -25,6 +25,14 @@ Writes  nothing; with --html FILE, one page that works offline
 
 Example: linear-shortcuts peek models/tiny-gpt2 "The shape of the returned array" --lens id
 """
+TOP = 5  # tokens of one word, unless --top says otherwise
+ONE_OR_OTHER = {  # what would show nothing of the others
+    "logitlenskit": ("json", "parts", "position", "token", "difference"),
+    "json": ("position", "difference"),
+    "html": ("position", "difference"),
+    "difference": ("position", "token", "parts"),
+    "position": ("token",),
+}
 EPILOG = "For a masked model write its mask token once, [MASK] for BERT, or give --masked."
 
 
@@ -35,7 +43,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--lens",
         default="mat",
         metavar="A,B",
-        help="mat, id or a folder of lenses; several: one table each (default: mat)",
+        help="mat, id or a folder of lenses; several: one table each, side by side if they fit (default: mat)",
     )
     parser.add_argument(
         "--maps", type=Path, metavar="FOLDER", help="linreg/NAME/CORPUS (default: the only one there is)"
@@ -46,7 +54,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--position", type=int, metavar="P", help="one word, from 0 or from the end, -1: its --top tokens"
     )
-    parser.add_argument("--top", type=int, default=5, metavar="K", help="tokens at --position, at most 10 (default: 5)")
+    parser.add_argument("--top", type=int, metavar="K", help=f"tokens at --position, at most 10 (default: {TOP})")
     parser.add_argument("--token", metavar="WORD", help="the rank of a word, a single token, in place of the first")
     parser.add_argument("--masked", action="store_true", help="mask every word in turn (masked models)")
     parser.add_argument("--json", action="store_true", help="print all numbers as JSON")
@@ -62,14 +70,16 @@ def _run(args: argparse.Namespace) -> int:
     from linear_shortcuts.peek import pieces, read, reading
 
     names = [name for name in args.lens.split(",") if name]
-    if not 1 <= args.top <= reading.TOP:
+    _check(args)
+    top = TOP if args.top is None else args.top
+    if not 1 <= top <= reading.TOP:
         raise InputError(f"--top is {args.top}; give 1 to {reading.TOP}")
     if not names or len({*names}) < len(names):
         raise InputError(f"--lens is {args.lens!r}; name one lens or several, each once, as --lens id,mat")
     if args.difference and len(names) != 2:
         raise InputError(f"--difference is of two lenses, and --lens names {len(names)}; give two, as --lens id,mat")
-    if args.logitlenskit and (len(names) != 1 or args.json):
-        raise InputError("--logitlenskit prints one lens alone; name one, as --lens mat, and leave --json out")
+    if args.logitlenskit and len(names) != 1:
+        raise InputError("--logitlenskit prints one lens alone; name one, as --lens mat")
     folder = _maps_folder(args) if "mat" in names or args.parts else None  # before the model, which takes longer
     model, tokenizer = load_asked(args)
     parts = SubmoduleMaps.load(folder / "submodules", model) if args.parts and folder is not None else None
@@ -91,12 +101,24 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found.as_dict(), ensure_ascii=False))
     elif args.logitlenskit:
-        print(json.dumps(found.to_logitlenskit(_labels(names)[0], args.top), ensure_ascii=False))
+        print(json.dumps(found.to_logitlenskit(_labels(names)[0], top), ensure_ascii=False))
     elif args.html is not None:
         print(f"{args.model}: {len(found.layers)} layers at {len(found.ids)} tokens, in {args.html}")
     else:
-        _print(found, args, follow)
+        _print(found, args, follow, top)
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raise `InputError` for options of which one would show nothing, before anything is loaded."""
+    from linear_shortcuts.files import InputError
+
+    for one, others in ONE_OR_OTHER.items():
+        for other in others:
+            if given(args, one) and given(args, other):
+                raise InputError(f"--{one} would show nothing of --{other}; leave one of the two out")
+    if args.top is not None and not (args.logitlenskit or given(args, "position")):
+        raise InputError("--top is of --position and --logitlenskit; add one of them, or leave --top out")
 
 
 def _labels(names: list[str]) -> list[str]:
@@ -105,22 +127,22 @@ def _labels(names: list[str]) -> list[str]:
     return [short if last.count(short) == 1 else name for short, name in zip(last, names, strict=True)]
 
 
-def _print(found: Reading, args: argparse.Namespace, follow: list[int]) -> None:
+def _print(found: Reading, args: argparse.Namespace, follow: list[int], top: int) -> None:
     from linear_shortcuts.files import InputError
     from linear_shortcuts.peek import terminal
 
     console, names = terminal.Screen(), list(found.lenses)
     if args.position is not None and args.position not in range(-len(found.ids), len(found.ids)):
         raise InputError(f"--position is {args.position}, and the text has tokens 0 to {len(found.ids) - 1}")
-    for name in names[:1] if args.difference else names:
-        if args.position is not None:
-            console.print(*terminal.column(found, name, args.position, args.top, console.width), sep="\n")
-        elif follow:
-            console.print(*terminal.ranks(found, name, follow[0], console.width), sep="\n")
-        elif args.difference:
-            console.print(*terminal.differences(found, names[0], names[1], console.width), sep="\n")
-        else:
-            console.print(*terminal.tables(found, name, console.width), sep="\n")
+    if args.difference:
+        views = [terminal.differences(found, names[0], names[1], console.width)]
+    elif args.position is not None:
+        views = [terminal.column(found, name, args.position, top, console.width) for name in names]
+    elif follow:
+        views = [terminal.ranks(found, name, follow[0], console.width) for name in names]
+    else:
+        views = [terminal.tables(found, name, console.width) for name in names]
+    console.print(*terminal.beside(views, console.width), sep="\n")
 
 
 def _maps_folder(args: argparse.Namespace) -> Path:

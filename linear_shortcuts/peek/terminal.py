@@ -16,6 +16,7 @@ from linear_shortcuts.peek.reading import DIVERGED, Reading
 
 CELL = 10  # columns of the screen that a word takes
 LAYER, GAP = 7, 2  # columns that the number of a layer takes, and what stands between two words
+BETWEEN = 3  # columns between two tables
 PERCENT = "{:7.1%}"
 MARK = "✓"  # stands where a word is already the final answer
 WHITE, BLUE, ORANGE = (255, 255, 255), (0, 114, 178), (213, 94, 0)  # told apart by all readers
@@ -80,6 +81,20 @@ def column(reading: Reading, lens: str, position: int, top: int, width: int) -> 
             table.add_row(str(layer), *said, end_section=row == len(reading.layers) - 2)
         made.append(table)
     return made
+
+
+def beside(views: Sequence[list[Text | Table]], width: int) -> list[Text | Table]:
+    """Views, each a title and its tables, side by side where the screen is wide enough; else below one another."""
+    screen = Console(width=width)
+    widths = [screen.measure(part).maximum for view in views for part in view if isinstance(part, Table)]
+    if len(views) == 1 or len(widths) > len(views) or sum(widths) + BETWEEN * (len(views) - 1) > width:
+        return [part for view in views for part in view]
+    grid = Table.grid(padding=(0, BETWEEN, 0, 0), pad_edge=False)
+    for own in widths:
+        grid.add_column(min_width=own, vertical="bottom")  # a long title goes on below itself, above its table
+    for row in zip(*views, strict=True):
+        grid.add_row(*row)
+    return [grid]
 
 
 def _of_answers(reading: Reading, lens: str) -> list[list[float]]:

@@ -78,3 +78,11 @@ def test_what_cannot_be_fitted_ends_with_2_and_one_line(tmp_path, monkeypatch, c
 )
 def test_a_model_has_a_name_that_is_a_folder(path, name):
     assert model_name(path) == name
+
+
+@pytest.mark.parametrize("option", [["--articles"], ["--text-field", "body"]])
+def test_what_says_how_a_text_is_read_needs_a_text(tmp_path, monkeypatch, capsys, option):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(monkeypatch, capsys, "nowhere", *option)
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1].endswith(f"is read; add --text FILE, or leave {option[0]} out")

@@ -57,6 +57,11 @@ def test_shortcuts_are_fitted_once_and_every_method_continues_the_text(checkpoin
         (["--calibrate", "latin1.txt", "--shortcuts", "latin1.txt/x"], "no folder that may be written to"),
         (["--calibrate", "none.txt", "--shortcuts", "x"], "cannot read none.txt as text"),
         (["--shortcuts", "nowhere", "--method", "early-exit"], "run linear-shortcuts generate --calibrate FILE first"),
+        (["--lookup"], "--lookup is of --method self-speculative, and --method is full; leave --lookup out"),
+        (["--measure", "--method", "early-exit"], "--measure is of --method self-speculative, and --method is early"),
+        (["--confidence", "0"], "--confidence is of --method early-exit, and --method is full; leave --confidence out"),
+        (["--fill", "copy", "--method", "self-speculative"], "--fill is of --method early-exit"),
+        (["--exits", "2", "--shortcuts", "x"], "add --calibrate FILE, or leave --exits out"),
     ],
 )
 def test_what_cannot_be_done_ends_with_2_and_one_line(checkpoint, tmp_path, monkeypatch, capsys, arguments, said):

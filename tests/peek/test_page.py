@@ -8,9 +8,11 @@ from importlib import resources
 
 import numpy as np
 import pytest
+import torch
 import vision
 
-from linear_shortcuts.peek import page, read
+from linear_shortcuts.peek import Reading, page, read
+from linear_shortcuts.peek.reading import TOP, Cells
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 CELL = re.compile(r"(\w+), layer (\d+), after (\S+): (\S+), ([\d.]+) %(, the final answer)?")
@@ -38,6 +40,27 @@ def test_a_notebook_shows_the_page_in_a_frame(found):
     shown = found._repr_html_()
     assert found.to_html() in html.unescape(shown)
     assert shown.startswith("<iframe")
+
+
+def test_the_page_of_a_long_sentence_in_a_deep_model_stays_below_a_megabyte_and_a_half():
+    """Two lenses, 31 layers, 100 tokens of a vocabulary of 49,152, of which SmolLM2-135M's own page takes 0.86 MB.
+
+    Every number is as long as it gets, and more words come first somewhere than the 6 a column that it has there.
+    """
+    generator, layers, tokens, first = torch.Generator().manual_seed(0), 31, 100, 8
+
+    def drawn(*shape):
+        return torch.randint(10_000, 14_000, shape, generator=generator)
+
+    def cells():
+        ids, ranks = drawn(layers, tokens, TOP), [drawn(first, layers) for _ in range(tokens)]
+        own = tuple(dict(zip(drawn(first).tolist(), rows, strict=True)) for rows in ranks)
+        return Cells(ids, torch.full(ids.shape, 0.1234), own, ())
+
+    words = {token: f"·word{token}" for token in range(10_000, 14_000)}
+    ids = tuple(drawn(tokens).tolist())
+    found = Reading("m", "t", tuple(range(layers)), ids, ids, {"id": cells(), "mat": cells()}, words, words)
+    assert 0.86e6 < len(found.to_html().encode()) < 1.5e6
 
 
 @pytest.mark.parametrize("theme", [0, 1, 2], ids=["light", "dark", "print"])

@@ -40,6 +40,20 @@ def test_every_cell_is_there_and_no_line_is_wider_than_the_screen(found, width):
     assert sorted(words) == expected
 
 
+@pytest.mark.parametrize("view", [terminal.tables, lambda *given: terminal.ranks(*given[:2], 7, given[2])])
+def test_two_lenses_stand_side_by_side_where_the_screen_is_wide_enough(found, view):
+    alone = [printed(view(found, name, 200)).splitlines() for name in found.lenses]
+    [rows] = {sum(bool(re.match(r" +\d ", line)) for line in lines) for lines in alone}
+    needed = sum(max(len(line) for line in lines if "─" in line) for lines in alone) + terminal.BETWEEN
+    for width, times in ((needed, 1), (needed - 1, 2)):
+        text = printed(terminal.beside([view(found, name, width) for name in found.lenses], width), width)
+        lines = [line.split() for line in text.splitlines() if re.match(r" +\d ", line)]
+        each = [[line.split() for line in own if re.match(r" +\d ", line)] for own in alone]
+        assert lines == ([a + b for a, b in zip(*each, strict=True)] if times == 1 else each[0] + each[1])
+        assert len(lines) == rows * times
+        assert all(len(line) <= width for line in text.splitlines())
+
+
 @pytest.mark.parametrize("full", [terminal.BLUE, terminal.ORANGE])
 def test_every_shade_can_be_read_and_more_is_told_from_less(full):
     for share in np.linspace(0, 1, 101):
