@@ -35,13 +35,12 @@ def main() -> None:
     read = tokens.load_states_tokens(folders.tokens("train"), states.card, made_by="stages 03 and 04")
     recipe = {"states": states.fingerprint, "fills": list(how.fills), "device": model.device.type}
     with Partial("13_fit_shortcuts", f"{args.model}.{params.corpus}", recipe, code=__file__) as partial:
+        found = [layer for layer in range(model.layers) if layer in partial]
         made = fit_exits(model, states, read, partial, **vars(how))
         made.save(folders.shortcuts)
         partial.forget_others()
-    print(
-        f"{args.model}: {len(made.maps)} maps from the layers {made.exits} ({partial.resumed} exits resumed), in "
-        f"{folders.shortcuts}"
-    )
+    resumed = f"{len({*found} & {*made.exits})} exits resumed"
+    print(f"{args.model}: {len(made.maps)} maps from the layers {made.exits} ({resumed}), in {folders.shortcuts}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from linear_shortcuts.decoding import check_exits, fit_exits
+from linear_shortcuts.decoding import check_exits, check_ordinary, fit_exits
 from linear_shortcuts.files import InputError, Partial, artifacts
 from linear_shortcuts.files.cards import check_replaceable
 from linear_shortcuts.maps import LayerMaps, fitting, linear_maps
@@ -65,6 +65,8 @@ def fit_text(
     check_folder(folder)
     work = folder / WORK
     read, card = _read(model, tokenizer, described, recipe, work, bar)
+    if recipe.exits is not None:
+        check_ordinary(read, recipe.positions, model.width)  # before anything is fitted
     states = _record(model, read, card, recipe, work, bar)
     _fit(model, states, recipe, work, folder / "layers", bar)
     if recipe.parts:

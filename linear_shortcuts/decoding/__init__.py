@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from linear_shortcuts.decoding.costs import check_costs as check_costs
     from linear_shortcuts.decoding.exit_fits import (
         check_exits as check_exits,
+        check_ordinary as check_ordinary,
         fit_exits as fit_exits,
         spread_exits as spread_exits,
     )

@@ -99,17 +99,20 @@ def fit_exits(
     fills: of `map` and `kv_map`, what is fitted for blocks that a token does not reach.
     short_list: how many tokens an exit chooses among, the most frequent of all.
 
-    Raises `InputError` as `fit_exit` does, and for a model that is not causal.
+    Raises `InputError` for a model that is not causal, for a layer that cannot be left at, and for fewer tokens than
+    the maps have columns.
     """
     exits = spread_exits(model.layers) if exits is None else sorted(set(exits))
     check_exits(exits, model)
+    fitted_on = check_ordinary(tokens, states.card["positions"], model.width)
     todo = [layer for layer in exits if layer not in partial]
     for layer in bar(todo, desc=f"{model.name}: fit exits", unit=" exits", disable=None):
         maps = fit_exit(model, layer, ordinary(states, tokens), fills)
         partial.save(layer, {f"{layer}.pickle": {name: vars(affine) for name, affine in maps.items()}})
     kept = [partial.load(f"{layer}.pickle") for layer in exits]
     maps = {name: Affine(**affine) for some in kept for name, affine in some.items()}
-    on = {"states": states.fingerprint, "corpus": states.card["corpus"], "vectors": len(states)}
+    told = {key: states.card[key] for key in ("corpus", "tokens_sha256")}
+    on = {"states": states.fingerprint, **told, "vectors": fitted_on}
     return Shortcuts.of(model, maps, most_frequent(tokens.counts(model.vocabulary), short_list), on)
 
 
@@ -148,14 +151,33 @@ def ordinary(states: HiddenStates, tokens: Tokens) -> Iterator[Tensor]:
     A first token has states like no others, thousands of times larger, which one map for all would be bent to; and
     while text is generated none is met.
     """
-    places = tokens.positions
-    if states.card["positions"] == "all":
-        places = torch.cat([torch.arange(length) for length in tokens.lengths.tolist()])
+    kept = _is_ordinary(tokens, states.card["positions"])
     first = 0
     for shard in states:
         last = first + shard.hidden_states.shape[1]
-        yield shard.hidden_states[:, places[first:last] > 0]
+        yield shard.hidden_states[:, kept[first:last]]
         first = last
+
+
+def check_ordinary(tokens: Tokens, positions: str, width: int) -> int:
+    """How many tokens `ordinary` keeps; `InputError` if they are too few for the maps of a model of this width.
+
+    positions: which tokens of a sentence are recorded, as `extract` in params.yaml has it.
+    """
+    kept = int(_is_ordinary(tokens, positions).sum())
+    if kept <= width:
+        raise InputError(
+            f"{kept:,} recorded tokens that come first in no sentence cannot determine exits of a model of width "
+            f"{width:,}; take more sentences, for {width + 1:,} such tokens"
+        )
+    return kept
+
+
+def _is_ordinary(tokens: Tokens, positions: str) -> Tensor:
+    places = tokens.positions
+    if positions == "all":
+        places = torch.cat([torch.arange(length) for length in tokens.lengths.tolist()])
+    return places > 0
 
 
 def spread_exits(layers: int) -> list[int]:

@@ -22,6 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from linear_shortcuts.settings import one_thread
+
 STRIP = 192  # wide enough for a product at full speed
 
 
@@ -79,6 +81,7 @@ class Gram:
         for strip in _strips(len(self.lower)):
             self.lower[strip.start :, strip].addmm_(source[:, strip.start :].T, source[:, strip])
 
+    @one_thread()  # LAPACK's factorisations, unlike products, depend on the number of threads in their last bits
     def whitening(self) -> Whitening:
         """The whitening of the rows folded in.
 

@@ -166,6 +166,10 @@ class Shortcuts:
     fills: tuple[Literal["map", "kv_map"], ...]  # for what a token did not reach; copying and recomputing need nothing
     short_list: int = at_least(1)  # the most frequent tokens, among which an exit chooses
 
+    def __post_init__(self) -> None:
+        if self.exits is not None and not 0 < len({*self.exits}) == len(self.exits):
+            raise InputError(f"exits is {list(self.exits)}; list one layer or more, each once, or null for three")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Training:

@@ -117,3 +117,10 @@ def test_too_little_text_is_refused_in_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(study_in(tmp_path / "study"))
     with pytest.raises(InputError, match="15 train sentences cannot determine maps of a model of width 16"):
         fitted("gpt2", out=tmp_path / "out", train=15)
+
+
+def test_too_few_tokens_for_exits_are_refused_before_any_map_is_fitted(tmp_path, monkeypatch):
+    monkeypatch.chdir(study_in(tmp_path / "study"))
+    with pytest.raises(InputError, match="come first in no sentence cannot determine exits of a model of width 16"):
+        fitted("gpt2", out=tmp_path / "out", train=16, exits=[1])
+    assert not (tmp_path / "out" / "layers").exists()

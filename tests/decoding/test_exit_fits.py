@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 from sklearn.linear_model import LinearRegression
 
 from linear_shortcuts.decoding import Shortcuts, fit_exits, generate, spread_exits
-from linear_shortcuts.decoding.exit_fits import fit_exit, ordinary
+from linear_shortcuts.decoding.exit_fits import check_ordinary, fit_exit, ordinary
 from linear_shortcuts.files import InputError, Partial
 from linear_shortcuts.text import Tokens
 
@@ -58,7 +58,7 @@ class Recorded:
 
     def __init__(self, shards, positions="sampled"):
         self.shards = shards
-        self.card = {"positions": positions, "corpus": {"name": "invented"}}
+        self.card = {"positions": positions, "corpus": {"name": "invented"}, "tokens_sha256": "1" * 64}
         self.fingerprint = "0" * 64
 
     def __len__(self):
@@ -78,6 +78,8 @@ def test_first_tokens_are_left_out_wherever_shards_end(lengths, size, every, dat
     recorded = Recorded(list(values.split(size, dim=1)), "all" if every else "sampled")
     kept = torch.cat(list(ordinary(recorded, tokens)), dim=1)
     assert kept.flatten().tolist() == [place for place in places.tolist() if place > 0]
+    if kept.numel():
+        assert check_ordinary(tokens, recorded.card["positions"], 0) == kept.numel()
 
 
 def sentences(rows=ROWS):
@@ -110,6 +112,21 @@ def test_a_killed_fit_goes_on_and_gives_the_same_bytes_that_decoding_reads(tmp_p
     assert set(made.layers[1:]) == {1}
     with pytest.raises(InputError, match="the shortcuts have no drafts; fit them with calibrate"):
         generate(model, [[5]], new_tokens=4, method="self-speculative", shortcuts=shortcuts)
+
+
+def test_only_tokens_that_are_fitted_count_and_too_few_are_refused_before_any_is_read(tmp_path):
+    model, tokens = tiny.architecture("llama"), sentences()
+    first = ROWS - tiny.WIDTH
+    tokens.positions[: first - 1] = 0
+
+    def fitted(states):
+        with Partial("exits", "toy", {}, root=tmp_path, code=__file__) as partial:
+            return fit_exits(model, states, tokens, partial, exits=[1])
+
+    assert fitted(Recorded([random_states(model.layers)])).card["fit"]["vectors"] == tiny.WIDTH + 1
+    tokens.positions[first - 1] = 0
+    with pytest.raises(InputError, match=f"{tiny.WIDTH} recorded tokens that come first in no sentence cannot"):
+        fitted(Recorded([]))
 
 
 @pytest.mark.parametrize(

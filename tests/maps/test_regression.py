@@ -188,6 +188,21 @@ def test_products_in_float32_with_a_whitened_source_predict_as_well_as_float64()
     assert ((in_float32 - exact) @ x.T.double()).norm() / y.double().norm() > 1e-6  # positive control
 
 
+@pytest.mark.parametrize("rank", [200, 90])
+def test_the_number_of_threads_changes_no_bit(rank):
+    torch.manual_seed(0)
+    x, y = torch.randn(400, rank) @ torch.randn(rank, 200), torch.randn(400, 3)
+    before, solved = torch.get_num_threads(), []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        solved.append(fit(x, y))
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+    one, two = solved
+    assert one.rank == two.rank == rank
+    assert torch.equal(one.matrices, two.matrices)
+
+
 def test_shards_that_can_be_read_only_once_are_refused():
     shards = [Shard(torch.randn(2, 20, 3), torch.empty(0)) for _ in range(2)]
     layer_moments([0], shards, 1, "all", CPU)

@@ -286,6 +286,8 @@ def test_any_value_anywhere_is_read_or_refused_in_one_line(place, value):
         (("models",), [], "models is empty"),
         (("models",), ["tiny-gtp2"], "models names 'tiny-gtp2', which is not in registry (did you mean 'tiny-gpt2'?)"),
         (("models",), ["tiny-gpt2", "tiny-gpt2"], "list each model once"),
+        (("shortcuts", "exits"), [], "shortcuts: exits is []; list one layer or more, each once, or null for three"),
+        (("shortcuts", "exits"), [3, 3], "shortcuts: exits is [3, 3]; list one layer or more, each once"),
         (("corpus",), "docstring", "corpus names 'docstring', which is not in corpora (did you mean 'docstrings'?)"),
         (("corpora", "docstrings"), MISSING, "corpus names 'docstrings', which is not in corpora"),
         (("registry", "tiny-bert"), MISSING, "models names 'tiny-bert', which is not in registry"),
